@@ -1,0 +1,18 @@
+//! The wire: generated code (records as bytes), conversions both ways, the zero-copy record scan.
+
+pub mod wire;
+
+/// Code generated from `proto/ringfeed/v1`. Every `repeated Record records` is `Vec<Bytes>`.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    missing_debug_implementations,
+    unreachable_pub,
+    reason = "generated code"
+)]
+pub mod v1 {
+    tonic::include_proto!("ringfeed.v1");
+}
+
+/// The proto as written, for reflection.
+pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/ringfeed.bin"));

@@ -1,0 +1,1 @@
+//! The zero-copy view of a record.

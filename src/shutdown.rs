@@ -1,0 +1,1 @@
+//! Named participants of an orderly stop.

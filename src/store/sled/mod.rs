@@ -1,0 +1,1 @@
+//! The embedded engine: fixed slots of a pinned sled, overwritten in place.
