@@ -63,7 +63,7 @@ impl Hub {
     }
 
     pub async fn create_feed(
-        self: &Hub,
+        &self,
         name: FeedName,
         retention: Option<Retention>,
         visibility: Option<Visibility>,
@@ -79,21 +79,26 @@ impl Hub {
             visibility,
             created: model::now(),
         };
-        let existing = self.feeds.read().get(&name).cloned();
-        if existing.is_some() {
-            return Err(CatalogError::FeedExists { name });
-        }
         let feed = Arc::new(self.admin(move |writer| create(writer, spec)).await??);
-        // Two calls may have created it side by side; the committer ran them one after the other.
-        let mut feeds = self.feeds.write();
-        if feeds.contains_key(&name) {
-            drop(feeds);
-            let (id, feed_id) = (feed, name.clone());
-            self.admin(move |writer| discard(writer, &id)).await??;
-            return Err(CatalogError::FeedExists { name: feed_id });
+        match self.register(&feed) {
+            Ok(()) => Ok(feed),
+            Err(exists) => {
+                self.admin(move |writer| discard(writer, &feed)).await??;
+                Err(exists)
+            }
         }
-        feeds.insert(name, Arc::clone(&feed));
-        Ok(feed)
+    }
+
+    /// Two calls may have created it side by side; the first one to come here wins.
+    fn register(&self, feed: &Arc<Feed>) -> Result<(), CatalogError> {
+        let mut feeds = self.feeds.write();
+        if feeds.contains_key(feed.name()) {
+            return Err(CatalogError::FeedExists {
+                name: feed.name().clone(),
+            });
+        }
+        feeds.insert(feed.name().clone(), Arc::clone(feed));
+        Ok(())
     }
 
     fn room_for(&self, name: &FeedName, asked: u64) -> Result<(), CatalogError> {
