@@ -81,8 +81,9 @@ pub struct Append<'a> {
     pub records: &'a [NewRecord],
     /// When they came in; MUST NOT be below that of an earlier append of the ring.
     pub ingest_time: UnixNanos,
-    /// How far the producers of these records came.
-    pub marks: &'a [MarkNote],
+    /// For each record how far its producer came with it; none without a producer. Each block
+    /// notes the last of each producer that it has a record of, and no later one.
+    pub marks: &'a [Option<MarkNote>],
     pub unit: Unit,
 }
 
@@ -201,6 +202,9 @@ pub trait Ring: Send + Sync + Debug {
 
     /// Moves the head past the blocks whose newest record came in before `time`. Staged.
     fn expire(&self, time: UnixNanos) -> Result<Bounds, StoreError>;
+
+    /// From now on reserves offsets ahead, or no longer. Staged.
+    fn set_visibility(&self, visibility: Visibility) -> Result<(), StoreError>;
 
     /// Changes the size; keeps what still fits. Staged.
     fn resize(&self, max_bytes: u64) -> Result<Bounds, StoreError>;
