@@ -11,7 +11,9 @@
 //! and `put` stage, `flush` makes everything staged durable. What is staged can be read at once,
 //! so whoever promises durability must not show it before the flush.
 
+mod block;
 mod error;
+mod gone;
 mod memory;
 pub mod sled;
 
@@ -85,6 +87,20 @@ pub struct Append<'a> {
     /// notes the last of each producer that it has a record of, and no later one.
     pub marks: &'a [Option<MarkNote>],
     pub unit: Unit,
+}
+
+impl Append<'_> {
+    /// Whether every record fits into a block.
+    fn check(&self) -> Result<(), StoreError> {
+        let lens = self.records.iter().map(|record| record.bytes.len());
+        match lens.max() {
+            Some(len) if len > MAX_RECORD_BYTES => Err(StoreError::RecordTooLarge {
+                len,
+                limit: MAX_RECORD_BYTES,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// What a crash may leave of an append.
