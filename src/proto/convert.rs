@@ -41,14 +41,14 @@ pub fn parse_decimal(text: &str) -> Result<v1::Decimal, InvalidDecimal> {
     let (digits, exponent) = match text.split_once(['e', 'E']) {
         Some((digits, exponent)) => (
             digits,
-            exponent.parse().map_err(|_| InvalidDecimal::Syntax)?,
+            exponent.parse().map_err(|_error| InvalidDecimal::Syntax)?,
         ),
         None => (text, 0),
     };
     if !is_plain_number(digits) {
         return Err(InvalidDecimal::Syntax);
     }
-    let decimal = Decimal::from_str_exact(digits).map_err(|_| InvalidDecimal::Range)?;
+    let decimal = Decimal::from_str_exact(digits).map_err(|_error| InvalidDecimal::Range)?;
     Ok(shifted(decimal, exponent)?.into())
 }
 
@@ -109,15 +109,15 @@ pub enum InvalidTime {
 pub fn parse_time(text: &str) -> Result<UnixNanos, InvalidTime> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
-        return text.parse().map_err(|_| InvalidTime::Range);
+        return text.parse().map_err(|_error| InvalidTime::Range);
     }
-    let time: Timestamp = text.parse().map_err(|_| InvalidTime::Syntax)?;
+    let time: Timestamp = text.parse().map_err(|_error| InvalidTime::Syntax)?;
     unix_nanos(time)
 }
 
 /// The timestamp in nanoseconds, where they fit 64 bits.
 pub fn unix_nanos(time: Timestamp) -> Result<UnixNanos, InvalidTime> {
-    i64::try_from(time.as_nanosecond()).map_err(|_| InvalidTime::Range)
+    i64::try_from(time.as_nanosecond()).map_err(|_error| InvalidTime::Range)
 }
 
 /// The wire's duration; beyond what it can hold, its greatest.

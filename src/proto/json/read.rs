@@ -201,7 +201,9 @@ fn plain_value(path: &str, value: &Value) -> Result<reading::Value> {
 /// A number, or the text of one, such as the `"NaN"` that JSON has no number for.
 fn any_double(path: &str, value: &Value) -> Result<f64> {
     match value {
-        Value::String(text) => text.parse().map_err(|_| invalid(path, "is not a number")),
+        Value::String(text) => text
+            .parse()
+            .map_err(|_error| invalid(path, "is not a number")),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
             double(path, value)
         }
