@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufRead, BufReader, Cursor, Read},
+    io::{self, BufReader, Cursor, Read},
     path::Path,
     sync::{
         Arc,
@@ -14,12 +14,15 @@ use anyhow::Context as _;
 use flate2::read::MultiGzDecoder;
 
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+const BYTE_ORDER_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
+const MAX_BLANKS: usize = 4096;
 const BUFFER_BYTES: usize = 64 << 10;
 
 pub(super) type Reader = BufReader<Box<dyn Read + Send>>;
 
 pub(super) struct Input {
     reader: Reader,
+    first_byte: Option<u8>,
     consumed: Arc<AtomicU64>,
     total: Option<u64>,
 }
@@ -67,18 +70,24 @@ impl Input {
         } else {
             Box::new(whole)
         };
+        let mut reader = BufReader::with_capacity(BUFFER_BYTES, reader);
+        let start = start_of(&mut reader)?;
+        let first_byte = start
+            .last()
+            .copied()
+            .filter(|byte| !byte.is_ascii_whitespace());
+        let whole: Box<dyn Read + Send> = Box::new(Cursor::new(start).chain(reader));
         Ok(Self {
-            reader: BufReader::with_capacity(BUFFER_BYTES, reader),
+            reader: BufReader::with_capacity(BUFFER_BYTES, whole),
+            first_byte,
             consumed,
             total,
         })
     }
 
-    /// The first byte that is no blank, as far as it is in the first buffer.
-    pub(super) fn first_byte(&mut self) -> io::Result<Option<u8>> {
-        let start = self.reader.fill_buf()?;
-        let start = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start);
-        Ok(start.iter().copied().find(|b| !b.is_ascii_whitespace()))
+    /// The first byte that is no blank.
+    pub(super) fn first_byte(&self) -> Option<u8> {
+        self.first_byte
     }
 
     pub(super) fn take_reader(&mut self) -> Reader {
@@ -93,4 +102,20 @@ impl Input {
     pub(super) fn total(&self) -> Option<u64> {
         self.total
     }
+}
+
+/// Reads up to the first byte that is no blank, and drops a byte order mark. Not more: on a live
+/// pipe the next byte may be long in coming.
+fn start_of(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+    let mut start = Vec::new();
+    for byte in reader.bytes().take(MAX_BLANKS) {
+        start.push(byte?);
+        let is_blank = start.last().is_some_and(u8::is_ascii_whitespace);
+        if start == BYTE_ORDER_MARK {
+            start.clear();
+        } else if !is_blank && !BYTE_ORDER_MARK.starts_with(&start) {
+            break;
+        }
+    }
+    Ok(start)
 }

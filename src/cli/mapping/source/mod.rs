@@ -101,7 +101,7 @@ impl Source {
     ) -> anyhow::Result<Self> {
         let format = match format {
             Some(format) => format,
-            None if input.first_byte()? == Some(b'{') => InputFormat::Jsonl,
+            None if input.first_byte() == Some(b'{') => InputFormat::Jsonl,
             None => InputFormat::Csv,
         };
         let mut identity = blake3::Hasher::new();
