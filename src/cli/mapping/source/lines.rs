@@ -50,7 +50,7 @@ impl Lines {
         match (self, line) {
             (Self::Csv(csv), Line::Csv(record)) => {
                 let found = csv.read_byte_record(record)?;
-                Ok(found.then(|| record.position().map_or(0, csv::Position::line)))
+                Ok(found.then(|| first_line(record, csv.position())))
             }
             (Self::Json { reader, number }, Line::Json { bytes, too_long }) => {
                 while read_line(reader, bytes, too_long)? {
@@ -67,6 +67,20 @@ impl Lines {
             }
         }
     }
+}
+
+/// The line a row begins on. The position `csv` gives it stands before the blank lines ahead of it.
+fn first_line(record: &ByteRecord, after: &csv::Position) -> u64 {
+    let breaks = record
+        .iter()
+        .flatten()
+        .filter(|byte| **byte == b'\n')
+        .count() as u64;
+    let from_end = after.line().saturating_sub(breaks + 1);
+    record
+        .position()
+        .map_or(0, csv::Position::line)
+        .max(from_end)
 }
 
 /// Reads one line; of one that is too long only the beginning is kept.
