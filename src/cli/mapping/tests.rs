@@ -28,7 +28,7 @@ pub(super) fn recording(name: &str) -> Option<PathBuf> {
         .map(|place| place.join(name))
         .find(|path| path.exists());
     if found.is_none() {
-        println!("skipped: {name} is neither in fixtures/ nor in $RINGFEED_FIXTURES");
+        eprintln!("skipped: {name} is neither in fixtures/ nor in $RINGFEED_FIXTURES");
     }
     found
 }
@@ -516,71 +516,71 @@ fn timed(time: &str, header: &[&str], row: &[&str]) -> String {
     )
 }
 
+/// What stands beside `column`, a text, and the time it is.
+const TIMES: [(&str, &str, &str); 11] = [
+    (
+        "format = \"unix_seconds\"",
+        "1464183000.023000001",
+        "2016-05-25T13:30:00.023000001Z",
+    ),
+    (
+        "format = \"unix_seconds\"",
+        "-0.5",
+        "1969-12-31T23:59:59.500000000Z",
+    ),
+    (
+        "format = \"unix_millis\"",
+        "1464183000023",
+        "2016-05-25T13:30:00.023000000Z",
+    ),
+    (
+        "format = \"unix_micros\"",
+        "1464183000023001",
+        "2016-05-25T13:30:00.023001000Z",
+    ),
+    (
+        "format = \"unix_nanos\"",
+        "-9223372036854775808",
+        "1677-09-21T00:12:43.145224192Z",
+    ),
+    (
+        "format = \"seconds\"\nsince = \"2020-01-01T00:00:00Z\"",
+        "0.30000000000000004",
+        "2020-01-01T00:00:00.300000000Z",
+    ),
+    (
+        "format = \"%Y-%m-%d\"",
+        "1962-01-02",
+        "1962-01-02T00:00:00.000000000Z",
+    ),
+    (
+        "format = \"%Y-%m-%d\"\nzone = \"+05:30\"",
+        "2020-01-02",
+        "2020-01-01T18:30:00.000000000Z",
+    ),
+    (
+        "format = \"%d.%m.%Y %H:%M:%S%.f %:z\"",
+        "02.01.2020 00:00:00.000000001 +01:00",
+        "2020-01-01T23:00:00.000000001Z",
+    ),
+    // The hour that a clock change repeats is the earlier one; the one it skips moves on.
+    (
+        "format = \"%F %T\"\nzone = \"America/New_York\"",
+        "2020-11-01 01:30:00",
+        "2020-11-01T05:30:00.000000000Z",
+    ),
+    (
+        "format = \"%F %T\"\nzone = \"America/New_York\"",
+        "2020-03-08 02:30:00",
+        "2020-03-08T07:30:00.000000000Z",
+    ),
+];
+
 #[test]
 fn times_in_one_column_are_exact() {
-    for (spec, text, time) in [
-        (
-            "format = \"unix_seconds\"",
-            "1464183000.023000001",
-            "2016-05-25T13:30:00.023000001Z",
-        ),
-        (
-            "format = \"unix_seconds\"",
-            "-0.5",
-            "1969-12-31T23:59:59.500000000Z",
-        ),
-        (
-            "format = \"unix_millis\"",
-            "1464183000023",
-            "2016-05-25T13:30:00.023000000Z",
-        ),
-        (
-            "format = \"unix_micros\"",
-            "1464183000023001",
-            "2016-05-25T13:30:00.023001000Z",
-        ),
-        (
-            "format = \"unix_nanos\"",
-            "-9223372036854775808",
-            "1677-09-21T00:12:43.145224192Z",
-        ),
-        (
-            "format = \"seconds\"\nsince = \"2020-01-01T00:00:00Z\"",
-            "0.30000000000000004",
-            "2020-01-01T00:00:00.300000000Z",
-        ),
-        (
-            "format = \"%Y-%m-%d\"",
-            "1962-01-02",
-            "1962-01-02T00:00:00.000000000Z",
-        ),
-        (
-            "format = \"%Y-%m-%d\"\nzone = \"+05:30\"",
-            "2020-01-02",
-            "2020-01-01T18:30:00.000000000Z",
-        ),
-        (
-            "format = \"%d.%m.%Y %H:%M:%S%.f %:z\"",
-            "02.01.2020 00:00:00.000000001 +01:00",
-            "2020-01-01T23:00:00.000000001Z",
-        ),
-        // The hour that a clock change repeats is the earlier one; the one it skips moves on.
-        (
-            "format = \"%F %T\"\nzone = \"America/New_York\"",
-            "2020-11-01 01:30:00",
-            "2020-11-01T05:30:00.000000000Z",
-        ),
-        (
-            "format = \"%F %T\"\nzone = \"America/New_York\"",
-            "2020-03-08 02:30:00",
-            "2020-03-08T07:30:00.000000000Z",
-        ),
-    ] {
-        assert_eq!(
-            timed(&format!("column = \"t\"\n{spec}"), &["t"], &[text]),
-            time,
-            "{spec} {text}"
-        );
+    for (spec, text, time) in TIMES {
+        let found = timed(&format!("column = \"t\"\n{spec}"), &["t"], &[text]);
+        assert_eq!(found, time, "{spec} {text}");
     }
 }
 
