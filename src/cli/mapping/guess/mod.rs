@@ -116,10 +116,7 @@ impl<'s> Guess<'s> {
     fn find(&self, names: &[&str]) -> Option<&'s str> {
         // The order of the names counts: `price` before `last`.
         let by_name = |name: &&str| self.columns.iter().find(|column| column.slug == *name);
-        names
-            .iter()
-            .find_map(|name| by_name(&name))
-            .map(|column| column.name)
+        names.iter().find_map(by_name).map(|column| column.name)
     }
 
     /// Gives a column its place; returns the different values it has.
