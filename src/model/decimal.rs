@@ -20,11 +20,12 @@ pub struct DecimalOutOfRange;
 impl DecimalParts {
     /// Whether these parts are a decimal.
     pub fn in_range(self) -> bool {
-        self.scale <= MAX_SCALE && self.mantissa().abs() < MANTISSA_LIMIT
+        self.scale <= MAX_SCALE && self.mantissa().unsigned_abs() < MANTISSA_LIMIT.unsigned_abs()
     }
 
     fn mantissa(self) -> i128 {
-        (i128::from(self.high) << 64) + i128::from(self.units)
+        // Saturating: any three integers may come from the wire.
+        (i128::from(self.high) << 64).saturating_add(i128::from(self.units))
     }
 }
 

@@ -7,6 +7,7 @@ pub mod wire;
 /// Code generated from `proto/ringfeed/v1`. Every `repeated Record records` is `Vec<Bytes>`.
 #[allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
     clippy::pedantic,
     missing_debug_implementations,
     unreachable_pub,

@@ -1,1 +1,5 @@
-//! The embedded engine: fixed slots of a pinned sled, overwritten in place.
+//! stub
+mod options;
+pub use options::SledOptions;
+#[derive(Debug)]
+pub struct SledEngine;
