@@ -1,8 +1,14 @@
 //! Parse, run, exit code.
 use clap::Parser;
 #[derive(Parser)]
-enum Cli { Serve(ringfeed::cli::serve::ServeArgs), Config(ringfeed::cli::serve::ConfigArgs) }
+enum Cli {
+    Serve(ringfeed::cli::serve::ServeArgs),
+    Config(ringfeed::cli::serve::ConfigArgs),
+}
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    match Cli::parse() { Cli::Serve(a) => ringfeed::cli::serve::run(a).await, Cli::Config(a) => ringfeed::cli::serve::config(a) }
+    match Cli::parse() {
+        Cli::Serve(a) => ringfeed::cli::serve::run(a).await,
+        Cli::Config(a) => ringfeed::cli::serve::config(a),
+    }
 }

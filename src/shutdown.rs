@@ -16,7 +16,11 @@ impl Shutdown {
     pub fn begin(within: Duration) -> Self {
         let start = Instant::now();
         tracing::info!(deadline_s = within.as_secs_f64(), "stopping");
-        Self { start, deadline: start + within, late: vec![] }
+        Self {
+            start,
+            deadline: start + within,
+            late: vec![],
+        }
     }
 
     /// Runs one step until it is done or the deadline is there; `None` when it was late.
@@ -52,7 +56,10 @@ mod tests {
         let start = Instant::now();
         let mut shutdown = Shutdown::begin(Duration::from_secs(10));
         assert_eq!(shutdown.step("quick", async { 1 }).await, Some(1));
-        assert_eq!(shutdown.step("stuck", std::future::pending::<()>()).await, None);
+        assert_eq!(
+            shutdown.step("stuck", std::future::pending::<()>()).await,
+            None
+        );
         assert_eq!(shutdown.step("ready", async { 2 }).await, Some(2));
         assert_eq!(start.elapsed(), Duration::from_secs(10));
         assert_eq!(shutdown.late(), ["stuck"]);

@@ -124,7 +124,9 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
 fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
     let level = EnvFilter::try_new(&config.log.level)
         .with_context(|| format!("log.level \"{}\" is not understood", config.log.level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(level).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(level)
+        .with_writer(io::stderr);
     let installed = match config.log.format {
         LogFormat::Human => builder.try_init(),
         LogFormat::Json => builder.json().try_init(),

@@ -34,7 +34,10 @@ pub(super) enum Ready {
 
 pub(super) fn router(metrics: PrometheusHandle, ready: Readiness) -> Router {
     let scrape = get(|State(metrics): State<PrometheusHandle>| async move {
-        let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+        let kind = [(
+            header::CONTENT_TYPE,
+            "text/plain; version=0.0.4; charset=utf-8",
+        )];
         (kind, prometheus::render(&metrics))
     });
     Router::new()

@@ -23,7 +23,14 @@ use crate::{
 /// Prefix of the environment variables; `__` goes down a table: `RINGFEED_STORE__RING_BYTES`.
 const ENV_PREFIX: &str = "RINGFEED_";
 /// Variables with this prefix that are the clients'.
-const CLIENT_VARIABLES: [&str; 6] = ["endpoint", "token", "tls_ca", "tls_cert", "tls_key", "tls_domain"];
+const CLIENT_VARIABLES: [&str; 6] = [
+    "endpoint",
+    "token",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "tls_domain",
+];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -127,7 +134,9 @@ impl Size {
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let fits = units.into_iter().find(|(bits, _)| self.0 > 0 && self.0 % (1 << bits) == 0);
+        let fits = units
+            .into_iter()
+            .find(|(bits, _)| self.0 > 0 && self.0 % (1 << bits) == 0);
         let (bits, unit) = fits.unwrap_or((0, "B"));
         write!(f, "{}{unit}", self.0 >> bits)
     }
@@ -176,9 +185,14 @@ impl Serialize for Time {
 impl<'de> Deserialize<'de> for Time {
     fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
-        let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|d| d.try_into().ok());
+        let parsed = text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|d| d.try_into().ok());
         let help = || format!("\"{text}\" is no duration; write for instance \"10s\" or \"24h\"");
-        parsed.map(Self).ok_or_else(|| serde::de::Error::custom(help()))
+        parsed
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom(help()))
     }
 }
 
@@ -241,7 +255,10 @@ impl Default for LimitsConfig {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { format: LogFormat::Human, level: "info".into() }
+        Self {
+            format: LogFormat::Human,
+            level: "info".into(),
+        }
     }
 }
 
@@ -250,11 +267,19 @@ pub enum ConfigError {
     #[error("{0}")]
     Invalid(#[from] Box<figment::Error>),
     #[error("{name} is {value}; {advice}")]
-    Value { name: &'static str, value: String, advice: &'static str },
+    Value {
+        name: &'static str,
+        value: String,
+        advice: &'static str,
+    },
     #[error(
         "{listen} can be reached from the network, and {missing}; listen on 127.0.0.1, or allow it with {flag}"
     )]
-    Exposed { listen: SocketAddr, missing: &'static str, flag: &'static str },
+    Exposed {
+        listen: SocketAddr,
+        missing: &'static str,
+        flag: &'static str,
+    },
 }
 
 impl Config {
@@ -265,7 +290,12 @@ impl Config {
             figment = figment.merge(Toml::file_exact(file));
         }
         let config: Self = figment
-            .merge(Env::prefixed(ENV_PREFIX).ignore(&CLIENT_VARIABLES).ignore(&["config"]).split("__"))
+            .merge(
+                Env::prefixed(ENV_PREFIX)
+                    .ignore(&CLIENT_VARIABLES)
+                    .ignore(&["config"])
+                    .split("__"),
+            )
             .merge(Serialized::defaults(flags))
             .extract()
             .map_err(Box::new)?;
@@ -274,16 +304,34 @@ impl Config {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        let value = |name, value: String, advice| Err(ConfigError::Value { name, value, advice });
+        let value = |name, value: String, advice| {
+            Err(ConfigError::Value {
+                name,
+                value,
+                advice,
+            })
+        };
         let record = self.limits.record_bytes.0;
         if record == 0 || record > MAX_RECORD_BYTES as u64 {
-            return value("limits.record_bytes", record.to_string(), "it is 1 to 60000");
+            return value(
+                "limits.record_bytes",
+                record.to_string(),
+                "it is 1 to 60000",
+            );
         }
         if self.shutdown_deadline.0.is_zero() {
-            return value("shutdown_deadline", "0".into(), "give streams time to end, say 10s");
+            return value(
+                "shutdown_deadline",
+                "0".into(),
+                "give streams time to end, say 10s",
+            );
         }
         if self.heartbeat.0 < Duration::from_millis(100) {
-            return value("heartbeat", self.heartbeat.to_string(), "it is at least 100ms");
+            return value(
+                "heartbeat",
+                self.heartbeat.to_string(),
+                "it is at least 100ms",
+            );
         }
         if self.limits.pending_bytes.0 < 2 << 20 {
             let pending = self.limits.pending_bytes.to_string();
@@ -298,7 +346,11 @@ impl Config {
             return Ok(());
         }
         let exposed = |missing, flag| {
-            Err(ConfigError::Exposed { listen: self.listen, missing, flag })
+            Err(ConfigError::Exposed {
+                listen: self.listen,
+                missing,
+                flag,
+            })
         };
         if !self.plaintext {
             return exposed("traffic would be unencrypted", "--plaintext");
@@ -310,7 +362,11 @@ impl Config {
     }
 
     pub fn reachable(&self) -> Reachable {
-        if self.listen.ip().is_loopback() { Reachable::Loopback } else { Reachable::Network }
+        if self.listen.ip().is_loopback() {
+            Reachable::Loopback
+        } else {
+            Reachable::Network
+        }
     }
 
     pub fn hub_options(&self) -> HubOptions {
@@ -320,7 +376,10 @@ impl Config {
             Reachable::Network => AutoCreate::No,
         };
         HubOptions {
-            retention: Retention { max_bytes: self.feeds.ring_bytes.0, max_age: None },
+            retention: Retention {
+                max_bytes: self.feeds.ring_bytes.0,
+                max_age: None,
+            },
             visibility: self.feeds.visibility,
             auto_create: self.feeds.auto_create.unwrap_or(by_default),
             max_total_bytes: self.store.max_total_bytes.0,
@@ -366,12 +425,19 @@ mod tests {
     fn the_example_documents_every_entry_with_its_default() {
         let example = include_str!("../../ringfeed.example.toml");
         assert_eq!(parse(example).unwrap(), Config::default());
-        let shown: toml::Table = toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+        let shown: toml::Table =
+            toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
         let documented: toml::Table = toml::from_str(example).unwrap();
         let names = |table: &toml::Table| {
             let mut names: Vec<String> = table.keys().cloned().collect();
             for (name, value) in table {
-                names.extend(value.as_table().into_iter().flatten().map(|(k, _)| format!("{name}.{k}")));
+                names.extend(
+                    value
+                        .as_table()
+                        .into_iter()
+                        .flatten()
+                        .map(|(k, _)| format!("{name}.{k}")),
+                );
             }
             names.sort();
             names

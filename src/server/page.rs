@@ -85,7 +85,10 @@ fn row(hub: &Hub, feed: &Feed) -> String {
 
 fn ago(nanos: model::UnixNanos) -> String {
     let age = model::now().saturating_sub(nanos);
-    format!("{} ago", about(Duration::from_nanos(u64::try_from(age).unwrap_or(0))))
+    format!(
+        "{} ago",
+        about(Duration::from_nanos(u64::try_from(age).unwrap_or(0)))
+    )
 }
 
 fn about(duration: Duration) -> String {

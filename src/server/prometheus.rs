@@ -9,8 +9,18 @@ const SECONDS: [f64; 14] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0,
 ];
 /// From a clock that is ahead to a spool of last month, in seconds.
-const DELAYS: [f64; 10] =
-    [-1.0, 0.0, 0.001, 0.01, 0.1, 1.0, 10.0, 300.0, 86_400.0, 2_592_000.0];
+const DELAYS: [f64; 10] = [
+    -1.0,
+    0.0,
+    0.001,
+    0.01,
+    0.1,
+    1.0,
+    10.0,
+    300.0,
+    86_400.0,
+    2_592_000.0,
+];
 
 /// Installs the recorder once in a process; later servers of the process share it.
 pub(super) fn install() -> Result<PrometheusHandle, BuildError> {

@@ -42,7 +42,10 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("cannot listen on {address}: {source}; choose another address or stop what has it")]
-    Bind { address: SocketAddr, source: io::Error },
+    Bind {
+        address: SocketAddr,
+        source: io::Error,
+    },
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -79,7 +82,14 @@ impl Server {
         let hub = opened.map_err(|e| ServeError::StoreStopped(e.to_string()))??;
         metrics::set_build_info(env!("CARGO_PKG_VERSION"), hub.engine_name());
         let ready = Readiness::default();
-        Ok(Self { config, hub, listener, metrics_listener, metrics, ready })
+        Ok(Self {
+            config,
+            hub,
+            listener,
+            metrics_listener,
+            metrics,
+            ready,
+        })
     }
 
     /// Where gRPC and the page are.
@@ -133,7 +143,11 @@ impl Server {
         // there is time to flush.
         let grace = self.config.shutdown_deadline.0.mul_f32(0.6);
         let drained = tokio::time::timeout(grace, &mut serving);
-        if shutdown.step("connections", drained).await.is_none_or(|d| d.is_err()) {
+        if shutdown
+            .step("connections", drained)
+            .await
+            .is_none_or(|d| d.is_err())
+        {
             tracing::warn!("connections still open are cut");
             serving.abort();
         }
@@ -156,7 +170,9 @@ fn open(config: &Config) -> Result<Arc<Hub>, StoreError> {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Bind { address, source })
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| ServeError::Bind { address, source })
 }
 
 fn transport(config: &Config) -> transport::Server {
@@ -210,8 +226,12 @@ async fn set_serving(health: &HealthReporter, readiness: &Readiness, ready: Read
             health.set_serving::<CatalogServiceServer<Services>>().await;
         }
         Ready::No => {
-            health.set_not_serving::<FeedServiceServer<Services>>().await;
-            health.set_not_serving::<CatalogServiceServer<Services>>().await;
+            health
+                .set_not_serving::<FeedServiceServer<Services>>()
+                .await;
+            health
+                .set_not_serving::<CatalogServiceServer<Services>>()
+                .await;
         }
     }
 }
