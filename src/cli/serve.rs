@@ -111,7 +111,8 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let (first, stop) = tokio::sync::oneshot::channel::<()>();
     let signals = async move {
         next().await;
-        drop(first.send(()));
+        // A server that ended by itself does not listen any more.
+        let _gone: Result<(), ()> = first.send(());
         next().await;
     };
     let stopped = async move { drop(stop.await) };

@@ -48,7 +48,6 @@ impl From<Decimal> for DecimalParts {
             reason = "the low 64 bits are what is wanted"
         )]
         let units = mantissa as i64;
-        #[expect(clippy::cast_possible_truncation, reason = "|mantissa| < 2^96")]
         let high = ((mantissa - i128::from(units)) >> 64) as i64;
         Self {
             units,

@@ -8,6 +8,8 @@ pub mod wire;
 #[allow(
     clippy::all,
     clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::large_futures,
     clippy::pedantic,
     missing_debug_implementations,
     unreachable_pub,

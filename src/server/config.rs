@@ -136,7 +136,7 @@ impl fmt::Display for Size {
         let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
         let fits = units
             .into_iter()
-            .find(|(bits, _)| self.0 > 0 && self.0 % (1 << bits) == 0);
+            .find(|(bits, _)| self.0 > 0 && self.0.is_multiple_of(1 << bits));
         let (bits, unit) = fits.unwrap_or((0, "B"));
         write!(f, "{}{unit}", self.0 >> bits)
     }

@@ -1,5 +1,7 @@
 //! What answers on the gRPC port: the services, gRPC-Web for browsers, and pages.
 
+use std::sync::Arc;
+
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
 use tonic::service::Routes;
@@ -25,7 +27,7 @@ pub(super) fn router(
     health: HealthServer<impl Health>,
     cors_origins: &[String],
 ) -> Result<Router, ReflectionError> {
-    let pages = page::router(context.hub.clone());
+    let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)

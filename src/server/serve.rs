@@ -163,7 +163,7 @@ impl Server {
 
 fn open(config: &Config) -> Result<Arc<Hub>, StoreError> {
     let engine: Arc<dyn Engine> = match config.engine {
-        EngineKind::Sled => Arc::new(MemoryEngine::new()),
+        EngineKind::Sled => Arc::new(SledEngine::open(config.sled_options())?),
         EngineKind::Memory => Arc::new(MemoryEngine::new()),
     };
     Hub::open(engine, config.hub_options())
