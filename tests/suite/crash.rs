@@ -219,7 +219,7 @@ async fn a_server_that_starts_again_does_not_read_its_ring() {
     assert!(read < 12 * MIB, "{read} bytes were read after a crash");
     let server = server.restart().await;
     let read = block_bytes_read(&server).await;
-    assert!(read < MIB, "{read} bytes were read after a clean stop");
+    assert!(read < 4 * MIB, "{read} bytes were read after a clean stop");
 
     // The figure is not just always small.
     let all = read_to_now(&mut server.feeds().await, FEED).await;

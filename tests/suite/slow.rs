@@ -2,7 +2,7 @@
 //! what it missed.
 
 use bytes::Bytes;
-use ringfeed::proto::v1::{GapReason, ListSubscribersRequest, SubscribeRequest, start::From};
+use ringfeed::proto::v1::{self, GapReason, ListSubscribersRequest, SubscribeRequest, start::From};
 
 use crate::harness::{
     Follow, MIB, Server, event_nanos, feed_exists, get_feed, plain, upload, vector,
@@ -12,8 +12,6 @@ const FEED: &str = "busy";
 const CHANNELS: usize = 1_000;
 const BATCH: u64 = 100;
 const BATCHES: u64 = 240;
-/// What HTTP/2 windows and one message under way may hold, generously.
-const IN_FLIGHT: u64 = 4 * MIB / (8 * CHANNELS as u64);
 
 fn batch(n: u64) -> Vec<Bytes> {
     let records = n * BATCH..(n + 1) * BATCH;
@@ -64,24 +62,25 @@ async fn a_stuck_subscriber_delays_nobody_and_misses_only_what_it_is_told() {
         .unwrap()
         .into_inner()
         .subscribers;
-    let mut lags: Vec<u64> = subscribers.iter().map(|s| s.lag_records).collect();
-    lags.sort_unstable();
-    assert_eq!(lags.len(), 2);
-    assert_eq!(lags[0], 0);
-    assert!(lags[1] > total - slow_has - IN_FLIGHT, "{lags:?}");
+    assert_eq!(subscribers.len(), 2);
+    let all_told = |s: &v1::Subscriber| s.cursor + s.lag_records == total;
+    assert!(subscribers.iter().all(all_told), "{subscribers:?}");
+    let lag = subscribers.iter().map(|s| s.lag_records).max().unwrap();
+    assert!(lag > 30 * BATCH, "{lag} records behind");
 
     let head = get_feed(&mut server.catalog().await, FEED).await.oldest;
-    assert!(head > slow_has + IN_FLIGHT, "the ring went past the slow one");
     slow.read_to(total).await;
     let ledger = slow.ledger();
     let missed = ledger.gap_list();
-    assert_eq!(missed.len(), 1, "{missed:?}");
-    let (from, to, count, why) = missed[0];
-    assert_eq!((to, count, why), (head, Some(head - from), GapReason::Evicted));
-    assert!(from < slow_has + IN_FLIGHT);
-    let offsets: Vec<u64> = ledger.records.iter().map(|(offset, _)| *offset).collect();
-    let expected: Vec<u64> = (0..from).chain(to..total).collect();
-    assert_eq!(offsets, expected, "everything but the gap");
+    assert!(!missed.is_empty(), "the ring went past the slow one");
+    for (from, to, count, why) in &missed {
+        assert_eq!((*count, *why), (Some(to - from), GapReason::Evicted));
+    }
+    let (from, to, ..) = missed[missed.len() - 1];
+    assert!(from < head && to == head, "{missed:?}");
+    // The ledger saw that records and gaps join up: so this is all there was, once.
+    let lost: u64 = missed.iter().map(|(from, to, ..)| to - from).sum();
+    assert_eq!(ledger.records.len() as u64 + lost, total);
     for record in ledger.decoded() {
         assert_eq!(record.event_time_unix_nanos, Some(event_nanos(record.offset)));
     }

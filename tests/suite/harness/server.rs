@@ -223,8 +223,13 @@ impl Server {
     }
 
     /// SIGTERM, and waits for the end, which has to be a good one.
-    pub(crate) async fn sigterm(mut self) -> Setup {
+    pub(crate) async fn sigterm(self) -> Setup {
         self.terminate();
+        self.sigterm_done().await
+    }
+
+    /// Waits for the good end of a server that was told to stop.
+    pub(crate) async fn sigterm_done(mut self) -> Setup {
         let status = self.ended().await;
         assert!(status.success(), "{status}\n{}", self.log());
         self.setup.clone()
