@@ -1,1 +1,4 @@
 //! cli
+
+pub mod mapping;
+pub mod output;

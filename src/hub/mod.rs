@@ -1,1 +1,266 @@
-//! hub
+//! The service itself: feeds by name, the way in (`append`), the way out (`follow`), and what is
+//! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
+
+mod append;
+mod commit;
+mod error;
+mod feed;
+mod follow;
+mod info;
+mod keys;
+mod last;
+mod mark;
+mod options;
+mod producers;
+mod rate;
+mod registry;
+mod save;
+mod stage;
+mod start;
+mod subscribers;
+#[cfg(test)]
+mod tests;
+mod window;
+
+use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
+
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    append::Appender,
+    commit::{Job, Writer},
+    stage::StageLimits,
+    subscribers::Subscribers,
+    window::Window,
+};
+pub use self::{
+    append::{Ack, Batch, Mode, Pending, Refused},
+    error::{AppendError, CatalogError, FollowError},
+    feed::{Feed, FeedRates, Life, Visible},
+    follow::{Follower, Origin, Settled, Step},
+    info::InfoScope,
+    keys::LatestBy,
+    last::{KeyView, LatestPage, LatestRecord},
+    mark::SequenceError,
+    options::{AutoCreate, HubOptions},
+    producers::{ProducerKey, ProducerView},
+    registry::FeedChange,
+    start::{End, KeyFilter, Selection, Start},
+    subscribers::{SubscriberGuard, SubscriberView},
+};
+use crate::{
+    metrics,
+    model::{self, FeedName, Principal, ProducerName},
+    proto::wire::Limits,
+    store::{Engine, StoreError},
+};
+
+/// Jobs that may wait for the committer; their bytes are bounded apart from this.
+const MAX_WAITING_JOBS: usize = 65_536;
+
+/// The one hub of a server. Cheap to clone through its `Arc`.
+#[derive(Debug)]
+pub struct Hub {
+    options: HubOptions,
+    engine: Arc<dyn Engine>,
+    window: Arc<Window>,
+    feeds: RwLock<BTreeMap<FeedName, Arc<Feed>>>,
+    subscribers: Subscribers,
+    appender: Appender,
+    jobs: mpsc::Sender<Job>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    failed: watch::Receiver<Option<String>>,
+    secret: [u8; 32],
+}
+
+impl Hub {
+    /// Opens what the engine holds and starts the committer.
+    pub fn open(engine: Arc<dyn Engine>, options: HubOptions) -> Result<Arc<Self>, StoreError> {
+        let window = Arc::new(Window::new(options.window_bytes));
+        let feeds = registry::load(engine.as_ref())?;
+        let secret = registry::secret(engine.as_ref())?;
+        let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
+        let (failed, failure) = watch::channel(None);
+        let limits = StageLimits {
+            max_keys: options.max_keys_per_feed,
+            max_producers: options.max_producers_per_feed,
+        };
+        let writer = Writer::new(Arc::clone(&engine), Arc::clone(&window), limits, failed);
+        let committer = std::thread::Builder::new()
+            .name("committer".into())
+            .spawn(move || writer.run(waiting))
+            .map_err(|source| StoreError::Io {
+                action: "start",
+                path: "the committer thread".into(),
+                source,
+            })?;
+        let appender = Appender::new(
+            jobs.clone(),
+            options.max_pending_bytes,
+            options.max_pending_wait,
+        );
+        Ok(Arc::new(Self {
+            options,
+            engine,
+            window,
+            feeds: RwLock::new(feeds),
+            subscribers: Subscribers::default(),
+            appender,
+            jobs,
+            committer: Mutex::new(Some(committer)),
+            failed: failure,
+            secret,
+        }))
+    }
+
+    pub fn options(&self) -> &HubOptions {
+        &self.options
+    }
+
+    /// The engine's name.
+    pub fn engine_name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    /// Signs resume tokens; kept with the data, so tokens outlive a restart.
+    pub fn secret(&self) -> &[u8; 32] {
+        &self.secret
+    }
+
+    /// What a record must keep to now.
+    pub fn limits(&self, now: model::UnixNanos) -> Limits {
+        let ahead = i64::try_from(self.options.max_event_time_ahead.as_nanos()).unwrap_or(i64::MAX);
+        Limits {
+            record_bytes: self.options.max_record_bytes,
+            key_bytes: self.options.max_key_bytes,
+            latest_event_time: now.saturating_add(ahead),
+        }
+    }
+
+    /// Hands a batch to the committer; the answer's `ack` waits for the disk.
+    pub async fn append(&self, feed: &Arc<Feed>, batch: Batch) -> Result<Pending, AppendError> {
+        self.appender.submit(feed, batch).await
+    }
+
+    /// Notes that a producer uploads, until the guard is dropped.
+    pub fn connect_producer(&self, feed: &Arc<Feed>, key: &ProducerKey) -> ProducerGuard {
+        let guard = ProducerGuard {
+            feed: Arc::clone(feed),
+            key: key.clone(),
+        };
+        guard.count(u32::saturating_add);
+        guard
+    }
+
+    /// Becomes `Some` with the cause when the store failed for good.
+    pub fn failed(&self) -> watch::Receiver<Option<String>> {
+        self.failed.clone()
+    }
+
+    /// Runs `work` where appends run, in its turn.
+    async fn admin<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Writer) -> R + Send + 'static,
+    ) -> Result<R, CatalogError> {
+        let (reply, answer) = oneshot::channel();
+        let work = move |writer: &Writer| drop(reply.send(work(writer)));
+        let sent = self.jobs.send(Job::Admin(Box::new(work))).await;
+        sent.map_err(|_closed| CatalogError::Stopping)?;
+        answer.await.map_err(|_closed| CatalogError::Stopping)
+    }
+
+    /// What has to be done now and then: age retention, figures. Call it about once a second.
+    pub async fn housekeep(&self) -> Result<(), CatalogError> {
+        let feeds: Vec<_> = self.feeds.read().values().cloned().collect();
+        for feed in &feeds {
+            if let Some(max_age) = feed.spec().retention.max_age {
+                self.expire(feed, max_age).await?;
+            }
+        }
+        self.observe(&feeds);
+        Ok(())
+    }
+
+    async fn expire(&self, feed: &Arc<Feed>, max_age: Duration) -> Result<(), CatalogError> {
+        let age = i64::try_from(max_age.as_nanos()).unwrap_or(i64::MAX);
+        let before = model::now().saturating_sub(age);
+        let feed = Arc::clone(feed);
+        self.admin(move |writer| {
+            let bounds = feed.ring.expire(before)?;
+            if bounds.head != feed.bounds().head {
+                writer.flush()?;
+                feed.state().keys.drop_before(bounds.head);
+                feed.publish(bounds);
+            }
+            Ok(())
+        })
+        .await?
+    }
+
+    fn observe(&self, feeds: &[Arc<Feed>]) {
+        for feed in feeds {
+            let (keys, producers) = {
+                let state = feed.state();
+                (state.keys.len(), state.producers.connected())
+            };
+            feed.metrics.set_keys(keys);
+            feed.metrics.set_producers_connected(producers);
+            self.subscribers.observe(feed);
+        }
+        let io = self.engine.io();
+        metrics::set_block_io(io.block_bytes_read, io.block_bytes_written);
+        metrics::set_window_bytes(self.window.bytes());
+        match self.engine.free_bytes() {
+            Ok(Some(bytes)) => metrics::set_free_disk(bytes),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "cannot tell the free disk space"),
+        }
+    }
+
+    /// Flushes and acknowledges what was handed in, saves what is derived, and closes the store.
+    pub async fn close(&self) -> Result<(), StoreError> {
+        let Some(committer) = self.committer.lock().take() else {
+            return Ok(());
+        };
+        drop(self.jobs.send(Job::Stop).await);
+        drop(tokio::task::spawn_blocking(move || committer.join()).await);
+        if self.failed.borrow().is_some() {
+            return Ok(());
+        }
+        for feed in self.feeds.read().values() {
+            save::now(self.engine.as_ref(), feed)?;
+        }
+        self.engine.close()
+    }
+}
+
+/// A producer that uploads; dropping it says that it is gone.
+#[derive(Debug)]
+pub struct ProducerGuard {
+    feed: Arc<Feed>,
+    key: ProducerKey,
+}
+
+impl ProducerGuard {
+    fn count(&self, change: impl FnOnce(u32, u32) -> u32) {
+        let mut state = self.feed.state();
+        state
+            .producers
+            .count(&self.key, |uploads| change(uploads, 1));
+    }
+}
+
+impl Drop for ProducerGuard {
+    fn drop(&mut self) {
+        self.count(u32::saturating_sub);
+    }
+}
+
+/// A key's principal and name.
+pub fn producer_key(principal: &Principal, producer: &ProducerName) -> ProducerKey {
+    ProducerKey {
+        producer: Arc::clone(producer),
+        principal: Arc::clone(principal),
+    }
+}

@@ -17,16 +17,25 @@ pub struct DecimalParts {
 #[error("a decimal has at most 28 digits behind the point and an unscaled value below 2^96")]
 pub struct DecimalOutOfRange;
 
+impl DecimalParts {
+    /// Whether these parts are a decimal.
+    pub fn in_range(self) -> bool {
+        self.scale <= MAX_SCALE && self.mantissa().abs() < MANTISSA_LIMIT
+    }
+
+    fn mantissa(self) -> i128 {
+        (i128::from(self.high) << 64) + i128::from(self.units)
+    }
+}
+
 impl TryFrom<DecimalParts> for Decimal {
     type Error = DecimalOutOfRange;
 
     fn try_from(parts: DecimalParts) -> Result<Self, DecimalOutOfRange> {
-        let mantissa = (i128::from(parts.high) << 64) + i128::from(parts.units);
-        let fits = parts.scale <= MAX_SCALE && mantissa.abs() < MANTISSA_LIMIT;
-        if !fits {
+        if !parts.in_range() {
             return Err(DecimalOutOfRange);
         }
-        Decimal::try_from_i128_with_scale(mantissa, parts.scale).map_err(|_| DecimalOutOfRange)
+        Ok(Decimal::from_i128_with_scale(parts.mantissa(), parts.scale))
     }
 }
 

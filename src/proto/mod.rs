@@ -1,5 +1,7 @@
 //! The wire: generated code (records as bytes), conversions both ways, the zero-copy record scan.
 
+pub mod convert;
+pub mod json;
 pub mod wire;
 
 /// Code generated from `proto/ringfeed/v1`. Every `repeated Record records` is `Vec<Bytes>`.

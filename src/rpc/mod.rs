@@ -1,1 +1,71 @@
-//! rpc
+//! One file per RPC: decode, one call into the hub, encode. `status` is the only way out for
+//! errors.
+
+mod catalog_service;
+mod feed_service;
+mod feeds;
+mod ingest;
+mod keys;
+mod latest;
+mod page;
+mod producers;
+mod request;
+mod selector;
+pub mod status;
+mod stream;
+mod subscribe;
+mod subscribers;
+mod token;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    hub::Hub,
+    proto::v1::{
+        catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
+    },
+};
+
+/// Bytes of a request message.
+pub const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// Bytes of a page of a list, about: lists stay below 1 MiB.
+const MAX_PAGE_BYTES: usize = 900 * 1024;
+const MAX_PAGE_ENTRIES: usize = 1_000;
+
+/// What the services need of the process.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub hub: Arc<Hub>,
+    /// Time between heartbeats of a subscriber that names none.
+    pub heartbeat: Duration,
+    /// Cancelled when the server stops: streams end with a resume token.
+    pub stopping: CancellationToken,
+}
+
+/// Both services, over one context.
+#[derive(Clone, Debug)]
+pub struct Services {
+    context: Arc<Context>,
+}
+
+impl Services {
+    pub fn new(context: Context) -> Self {
+        Self {
+            context: Arc::new(context),
+        }
+    }
+
+    pub fn feed_service(&self) -> FeedServiceServer<Self> {
+        use tonic::codec::CompressionEncoding::{Gzip, Zstd};
+        FeedServiceServer::new(self.clone())
+            .max_decoding_message_size(MAX_MESSAGE_BYTES)
+            .accept_compressed(Gzip)
+            .accept_compressed(Zstd)
+    }
+
+    pub fn catalog_service(&self) -> CatalogServiceServer<Self> {
+        CatalogServiceServer::new(self.clone()).max_decoding_message_size(MAX_MESSAGE_BYTES)
+    }
+}

@@ -11,7 +11,9 @@
 //! and `put` stage, `flush` makes everything staged durable. What is staged can be read at once,
 //! so whoever promises durability must not show it before the flush.
 
+mod block;
 mod error;
+mod gone;
 mod memory;
 pub mod sled;
 
@@ -81,9 +83,24 @@ pub struct Append<'a> {
     pub records: &'a [NewRecord],
     /// When they came in; MUST NOT be below that of an earlier append of the ring.
     pub ingest_time: UnixNanos,
-    /// How far the producers of these records came.
-    pub marks: &'a [MarkNote],
+    /// For each record how far its producer came with it; none without a producer. Each block
+    /// notes the last of each producer that it has a record of, and no later one.
+    pub marks: &'a [Option<MarkNote>],
     pub unit: Unit,
+}
+
+impl Append<'_> {
+    /// Whether every record fits into a block.
+    fn check(&self) -> Result<(), StoreError> {
+        let lens = self.records.iter().map(|record| record.bytes.len());
+        match lens.max() {
+            Some(len) if len > MAX_RECORD_BYTES => Err(StoreError::RecordTooLarge {
+                len,
+                limit: MAX_RECORD_BYTES,
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// What a crash may leave of an append.
@@ -201,6 +218,9 @@ pub trait Ring: Send + Sync + Debug {
 
     /// Moves the head past the blocks whose newest record came in before `time`. Staged.
     fn expire(&self, time: UnixNanos) -> Result<Bounds, StoreError>;
+
+    /// From now on reserves offsets ahead, or no longer. Staged.
+    fn set_visibility(&self, visibility: Visibility) -> Result<(), StoreError>;
 
     /// Changes the size; keeps what still fits. Staged.
     fn resize(&self, max_bytes: u64) -> Result<Bounds, StoreError>;

@@ -1,0 +1,61 @@
+//! What the hub answers when it does not do what it was asked.
+
+use crate::{
+    hub::SequenceError,
+    model::{FeedName, InvalidFeedName},
+    proto::wire::Invalid,
+    store::StoreError,
+};
+
+/// Of feeds and what the catalogue knows of them.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    #[error("{0}")]
+    InvalidName(#[from] InvalidFeedName),
+    #[error("there is no feed \"{name}\"; create it or look at the list of feeds")]
+    UnknownFeed { name: FeedName },
+    #[error("there is a feed \"{name}\" already; update it or choose another name")]
+    FeedExists { name: FeedName },
+    #[error("there are {limit} feeds, which is the limit; delete one first")]
+    FeedLimit { limit: usize },
+    #[error(
+        "a ring of {asked} bytes does not fit: {left} bytes are left for rings; choose a smaller one, trim or delete a feed, or raise store.max_total_bytes"
+    )]
+    NoRoom { asked: u64, left: u64 },
+    #[error("feed \"{feed}\" knows no producer \"{producer}\"")]
+    UnknownProducer { feed: FeedName, producer: String },
+    #[error("\"{glob}\" is no glob: {detail}")]
+    InvalidGlob { glob: String, detail: String },
+    #[error("the server is stopping; try again in a moment")]
+    Stopping,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Of one batch. Nothing of it was stored.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    #[error(transparent)]
+    Sequence(#[from] SequenceError),
+    #[error("record {index} of an ATOMIC batch is refused, so none is stored: {invalid}")]
+    Atomic { index: usize, invalid: Invalid },
+    #[error("the feed knows {limit} producers, which is the limit")]
+    ProducerLimit { limit: usize },
+    #[error("the feed was deleted")]
+    FeedDeleted,
+    #[error("the server could not keep up for {seconds} s; send this batch again later")]
+    Overloaded { seconds: u64 },
+    #[error("the server is stopping; connect again")]
+    Stopping,
+    #[error("{cause}")]
+    Store { cause: String, disk_full: bool },
+}
+
+/// Of following a feed.
+#[derive(Debug, thiserror::Error)]
+pub enum FollowError {
+    #[error("feed \"{feed}\" was deleted")]
+    FeedDeleted { feed: FeedName },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,243 @@
+//! One feed as it runs: its ring, what followers may see of it, and what is derived from it.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use tokio::sync::watch;
+
+use super::{
+    info::Infos,
+    keys::{KeyId, KeyTable, Seen},
+    producers::Producers,
+    rate::Rate,
+};
+use crate::{
+    metrics::{FeedMetrics, RingFigures},
+    model::{
+        Bounds, Chunk, Epoch, FeedId, FeedName, FeedSpec, Offset, PayloadKind, UnixNanos,
+        Visibility,
+    },
+    store::Ring,
+};
+
+/// What followers may see of a feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visible {
+    pub bounds: Bounds,
+    pub life: Life,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Open,
+    Deleted,
+}
+
+/// How fast a feed takes records in.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct FeedRates {
+    pub records_per_second: f64,
+    pub bytes_per_second: f64,
+}
+
+#[derive(Debug)]
+pub struct Feed {
+    pub(super) ring: Arc<dyn Ring>,
+    pub(super) metrics: FeedMetrics,
+    id: FeedId,
+    name: FeedName,
+    epoch: Epoch,
+    spec: RwLock<FeedSpec>,
+    visible: watch::Sender<Visible>,
+    state: Mutex<FeedState>,
+}
+
+/// What is derived from the records, as far as they are visible.
+#[derive(Debug)]
+pub(super) struct FeedState {
+    pub keys: KeyTable,
+    pub producers: Producers,
+    pub infos: Infos,
+    /// The records before it are in `keys`.
+    pub seen_to: Offset,
+    /// Bytes appended since keys and marks were last saved.
+    pub unsaved_bytes: u64,
+    pub last_append: Option<UnixNanos>,
+    records: Rate,
+    bytes: Rate,
+}
+
+/// What the hub keeps of a record between its check and its visibility.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SeenMeta {
+    pub key: KeyId,
+    pub kind: PayloadKind,
+    pub event_time: UnixNanos,
+}
+
+impl Feed {
+    pub(super) fn new(spec: FeedSpec, ring: Arc<dyn Ring>) -> Self {
+        let now = Instant::now();
+        let bounds = ring.bounds();
+        let state = FeedState {
+            keys: KeyTable::default(),
+            producers: Producers::default(),
+            infos: Infos::default(),
+            seen_to: bounds.tail,
+            unsaved_bytes: 0,
+            last_append: ring.last_ingest_time(),
+            records: Rate::new(now),
+            bytes: Rate::new(now),
+        };
+        let feed = Self {
+            metrics: FeedMetrics::new(spec.name.as_str()),
+            id: spec.id,
+            name: spec.name.clone(),
+            epoch: spec.epoch,
+            visible: watch::Sender::new(Visible {
+                bounds,
+                life: Life::Open,
+            }),
+            spec: RwLock::new(spec),
+            ring,
+            state: Mutex::new(state),
+        };
+        feed.publish(bounds);
+        feed
+    }
+
+    pub fn id(&self) -> FeedId {
+        self.id
+    }
+
+    pub fn name(&self) -> &FeedName {
+        &self.name
+    }
+
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    pub fn spec(&self) -> FeedSpec {
+        self.spec.read().clone()
+    }
+
+    pub fn visibility(&self) -> Visibility {
+        self.spec.read().visibility
+    }
+
+    /// What can be read now.
+    pub fn bounds(&self) -> Bounds {
+        self.visible.borrow().bounds
+    }
+
+    pub(super) fn watch(&self) -> watch::Receiver<Visible> {
+        self.visible.subscribe()
+    }
+
+    pub fn is_deleted(&self) -> bool {
+        self.visible.borrow().life == Life::Deleted
+    }
+
+    pub fn metrics(&self) -> &FeedMetrics {
+        &self.metrics
+    }
+
+    pub fn rates(&self) -> FeedRates {
+        let now = Instant::now();
+        let state = self.state.lock();
+        FeedRates {
+            records_per_second: state.records.get(now),
+            bytes_per_second: state.bytes.get(now),
+        }
+    }
+
+    /// How long a full ring lasts at the present rate.
+    pub fn ring_duration(&self) -> Option<Duration> {
+        let bytes_per_second = self.rates().bytes_per_second;
+        if bytes_per_second < 0.01 {
+            return None;
+        }
+        Duration::try_from_secs_f64(self.ring.max_bytes() as f64 / bytes_per_second).ok()
+    }
+
+    /// When, at the present rates, eviction reaches `offset`; `None`: not in sight. A reader that
+    /// moves on at `read_rate` records per second is reached later, or never.
+    pub fn eviction_eta(&self, offset: Offset, read_rate: f64) -> Option<Duration> {
+        let bounds = self.bounds();
+        let written = self.rates().records_per_second;
+        let approach = written - read_rate;
+        let held = bounds.tail.saturating_sub(bounds.head);
+        if approach < 0.01 || held == 0 || bounds.bytes == 0 {
+            return None;
+        }
+        let capacity = held as f64 * self.ring.max_bytes() as f64 / bounds.bytes as f64;
+        let left = (capacity - bounds.tail.saturating_sub(offset) as f64).max(0.0);
+        Duration::try_from_secs_f64(left / approach).ok()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, FeedState> {
+        self.state.lock()
+    }
+
+    pub(super) fn change_spec(&self, change: impl FnOnce(&mut FeedSpec)) -> FeedSpec {
+        let mut spec = self.spec.write();
+        change(&mut spec);
+        spec.clone()
+    }
+
+    /// Shows followers where the ring stands.
+    pub(super) fn publish(&self, bounds: Bounds) {
+        let before = self.visible.borrow().bounds;
+        self.metrics
+            .count_evicted(bounds.head.saturating_sub(before.head));
+        self.metrics.set_ring(RingFigures {
+            oldest: bounds.head,
+            next: bounds.tail,
+            bytes: bounds.bytes,
+            max_bytes: self.ring.max_bytes(),
+        });
+        self.visible.send_if_modified(|visible| {
+            let moved = visible.bounds != bounds;
+            visible.bounds = bounds;
+            moved
+        });
+    }
+
+    pub(super) fn mark_deleted(&self) {
+        self.visible
+            .send_modify(|visible| visible.life = Life::Deleted);
+    }
+
+    /// Takes appended records into latest and the rates. They become visible with `publish`.
+    pub(super) fn see(&self, chunk: &Chunk, metas: &[SeenMeta], ingest_time: UnixNanos) {
+        let mut state = self.state.lock();
+        for ((offset, bytes), meta) in chunk.records().zip(metas) {
+            let (kind, event_time) = (meta.kind, meta.event_time);
+            let seen = Seen {
+                kind,
+                event_time,
+                offset,
+                ingest_time,
+                bytes: &bytes,
+            };
+            state.keys.see(meta.key, &seen);
+        }
+        let (now, bytes) = (Instant::now(), chunk.body_len() as u64);
+        state.seen_to = chunk.span().to;
+        state.unsaved_bytes += bytes;
+        state.last_append = Some(ingest_time);
+        state.records.add(chunk.len() as u64, now);
+        state.bytes.add(bytes, now);
+        drop(state);
+        self.metrics.count_appended(chunk.len() as u64, bytes);
+        self.metrics.set_last_append(ingest_time);
+        if let Some(meta) = metas.last() {
+            self.metrics
+                .observe_source_delay(ingest_time.saturating_sub(meta.event_time));
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What is derived from records, on disk: it outlives the ring and makes opening short.
+//!
+//! A *save* writes the keys' last records and the producers' marks that changed, and up to which
+//! offset they hold. After a crash the blocks from there on are read again. A save is due before
+//! a quarter of the ring was written, so nothing unsaved is ever overwritten. It is made between
+//! commits: a mark must never be on disk before the records it speaks of.
+
+use super::{
+    Feed,
+    feed::FeedState,
+    info::InfoScope,
+    keys::{Last, LatestBy, Seen},
+    producers::ProducerState,
+};
+use crate::{
+    model::{FeedId, Offset, PayloadKind},
+    proto::{v1::KeyInfo, wire},
+    store::{Engine, Space, StoreError},
+};
+
+const SAVE_AFTER_BYTES: u64 = 8 << 20;
+/// A save costs about this much a changed key; it must stay a small part of what was written.
+const DIRTY_KEY_BYTES: u64 = 2_048;
+
+/// Saves when enough was written since the last time.
+pub(super) fn if_due(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
+    let mut state = feed.state();
+    let wanted = SAVE_AFTER_BYTES.max(state.keys.dirty_len() as u64 * DIRTY_KEY_BYTES);
+    if state.unsaved_bytes < wanted.min(feed.ring.max_bytes() / 4) {
+        return Ok(());
+    }
+    everything(engine, feed.id(), &mut state)
+}
+
+/// Saves all that changed.
+pub(super) fn now(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
+    everything(engine, feed.id(), &mut feed.state())
+}
+
+fn everything(engine: &dyn Engine, feed: FeedId, state: &mut FeedState) -> Result<(), StoreError> {
+    state.keys.take_dirty(|(name, kind, by, last)| {
+        let value = last.map(last_to_bytes);
+        engine.put(
+            Space::Latest,
+            &latest_key(feed, kind, by, name),
+            value.as_deref(),
+        )
+    })?;
+    state
+        .producers
+        .take_dirty(|id, producer| put_mark(engine, feed, id, producer))?;
+    engine.put(
+        Space::Latest,
+        &seen_key(feed),
+        Some(&state.seen_to.to_be_bytes()),
+    )?;
+    state.unsaved_bytes = 0;
+    Ok(())
+}
+
+/// Saves one producer as it is now.
+pub(super) fn mark(engine: &dyn Engine, feed: &Feed, id: u32) -> Result<(), StoreError> {
+    feed.state()
+        .producers
+        .peek(id)
+        .map_or(Ok(()), |now| put_mark(engine, feed.id(), id, now))
+}
+
+/// Saves a producer.
+pub(super) fn put_mark(
+    engine: &dyn Engine,
+    feed: FeedId,
+    id: u32,
+    producer: &ProducerState,
+) -> Result<(), StoreError> {
+    let value = serde_json::to_vec(producer).map_err(|e| damaged("a producer's mark", &e))?;
+    engine.put(Space::Marks, &mark_key(feed, id), Some(&value))
+}
+
+/// Reads what was saved, then the blocks written since.
+pub(super) fn load(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
+    let mut state = feed.state();
+    let prefix = feed.id().0.to_be_bytes();
+    let mut saved_to = 0;
+    for (key, value) in engine.scan(Space::Latest, &prefix)? {
+        match parse_latest(&key, &value) {
+            Some(Saved::Last(name, kind, by, last)) => state.keys.load(name, kind, by, last),
+            Some(Saved::SeenTo(offset)) => saved_to = offset,
+            None => return Err(damaged("a saved last record", &"its key does not parse")),
+        }
+    }
+    for (_, value) in engine.scan(Space::Marks, &prefix)? {
+        let producer =
+            serde_json::from_slice(&value).map_err(|e| damaged("a producer's mark", &e))?;
+        state.producers.load(producer);
+    }
+    for (key, value) in engine.scan(Space::Catalog, &info_prefix(feed.id()))? {
+        let scope = key.get(5..).and_then(InfoScope::from_bytes);
+        let info = <KeyInfo as prost::Message>::decode(value.as_slice());
+        if let (Some(scope), Ok(info)) = (scope, info) {
+            drop(state.infos.set(&scope, Some(info)));
+        }
+    }
+    replay(feed, &mut state, saved_to)
+}
+
+fn replay(feed: &Feed, state: &mut FeedState, saved_to: Offset) -> Result<(), StoreError> {
+    let from = saved_to.max(feed.ring.bounds().head);
+    feed.ring.replay(from, &mut |block| {
+        let mut seen_at = 0;
+        for (offset, bytes) in block
+            .records
+            .records()
+            .filter(|(offset, _)| *offset >= from)
+        {
+            let Some(stored) = wire::stored(&bytes) else {
+                continue;
+            };
+            let Some(id) = state.keys.intern(stored.key, usize::MAX) else {
+                continue;
+            };
+            let wire::Stored {
+                kind,
+                event_time,
+                ingest_time,
+                ..
+            } = stored;
+            let seen = Seen {
+                kind,
+                event_time,
+                offset,
+                ingest_time,
+                bytes: &bytes,
+            };
+            state.keys.see(id, &seen);
+            seen_at = ingest_time;
+        }
+        for note in &block.marks {
+            state.producers.catch_up(note, seen_at);
+        }
+    })?;
+    state.seen_to = feed.ring.bounds().tail;
+    Ok(())
+}
+
+/// Removes all that a feed has beside its ring.
+pub(super) fn delete(engine: &dyn Engine, feed: FeedId) -> Result<(), StoreError> {
+    let prefix = feed.0.to_be_bytes();
+    let small = [
+        (Space::Latest, prefix.to_vec()),
+        (Space::Marks, prefix.to_vec()),
+    ];
+    for (space, prefix) in small
+        .into_iter()
+        .chain([(Space::Catalog, info_prefix(feed))])
+    {
+        for (key, _) in engine.scan(space, &prefix)? {
+            engine.put(space, &key, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// `i` ++ feed ++ scope.
+pub(super) fn info_key(feed: FeedId, scope: &InfoScope) -> Vec<u8> {
+    [info_prefix(feed), scope.to_bytes()].concat()
+}
+
+fn info_prefix(feed: FeedId) -> Vec<u8> {
+    [b"i".as_slice(), &feed.0.to_be_bytes()].concat()
+}
+
+/// feed ++ producer.
+fn mark_key(feed: FeedId, producer: u32) -> Vec<u8> {
+    [feed.0.to_be_bytes(), producer.to_be_bytes()].concat()
+}
+
+/// feed ++ 0.
+fn seen_key(feed: FeedId) -> Vec<u8> {
+    [feed.0.to_be_bytes().as_slice(), &[0]].concat()
+}
+
+/// feed ++ kind ++ by ++ key.
+fn latest_key(feed: FeedId, kind: PayloadKind, by: LatestBy, name: &str) -> Vec<u8> {
+    let by = match by {
+        LatestBy::EventTime => 0,
+        LatestBy::Arrival => 1,
+    };
+    [
+        feed.0.to_be_bytes().as_slice(),
+        &[kind.number(), by],
+        name.as_bytes(),
+    ]
+    .concat()
+}
+
+enum Saved<'a> {
+    Last(&'a str, PayloadKind, LatestBy, Last),
+    SeenTo(Offset),
+}
+
+fn parse_latest<'a>(key: &'a [u8], value: &[u8]) -> Option<Saved<'a>> {
+    match key.get(4..)? {
+        [0] => Some(Saved::SeenTo(Offset::from_be_bytes(value.try_into().ok()?))),
+        [kind, by, name @ ..] => {
+            let by = if *by == 0 {
+                LatestBy::EventTime
+            } else {
+                LatestBy::Arrival
+            };
+            let kind = PayloadKind::from_number(*kind)?;
+            Some(Saved::Last(
+                std::str::from_utf8(name).ok()?,
+                kind,
+                by,
+                last_from_bytes(value)?,
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// event time ++ offset ++ ingest time ++ record.
+fn last_to_bytes(last: &Last) -> Vec<u8> {
+    let head = [
+        last.event_time.to_be_bytes(),
+        last.offset.to_be_bytes(),
+        last.ingest_time.to_be_bytes(),
+    ];
+    [head.as_flattened(), &last.bytes].concat()
+}
+
+fn last_from_bytes(value: &[u8]) -> Option<Last> {
+    let (event_time, rest) = value.split_first_chunk()?;
+    let (offset, rest) = rest.split_first_chunk()?;
+    let (ingest_time, bytes) = rest.split_first_chunk()?;
+    Some(Last {
+        event_time: i64::from_be_bytes(*event_time),
+        offset: u64::from_be_bytes(*offset),
+        ingest_time: i64::from_be_bytes(*ingest_time),
+        bytes: bytes.to_vec(),
+    })
+}
+
+fn damaged(what: &str, detail: &dyn std::fmt::Display) -> StoreError {
+    StoreError::Damaged {
+        what: what.into(),
+        detail: detail.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_saved_last_record_reads_back(
+            feed: u32, name: String, kind in 0..5_usize, arrival: bool,
+            event_time: i64, offset: u64, ingest_time: i64, bytes: Vec<u8>,
+        ) {
+            let (feed, kind) = (FeedId(feed), PayloadKind::ALL[kind]);
+            let by = if arrival { LatestBy::Arrival } else { LatestBy::EventTime };
+            let last = Last { event_time, offset, ingest_time, bytes };
+            let key = latest_key(feed, kind, by, &name);
+            match parse_latest(&key, &last_to_bytes(&last)) {
+                Some(Saved::Last(n, k, b, l)) => prop_assert_eq!((n, k, b, l), (&*name, kind, by, last)),
+                _ => prop_assert!(false),
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Why a record is refused: a field, a stable reason, and a sentence that says what to do.
+
+use crate::model::UnixNanos;
+
+/// Why, as a stable code for programs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reason {
+    Malformed,
+    UnknownField,
+    RepeatedField,
+    SecondPayload,
+    Missing,
+    TooLong,
+    TooMany,
+    NotUtf8,
+    NotFinite,
+    OutOfRange,
+    TimeAhead,
+    /// The feed has as many keys as it may.
+    KeyLimit,
+    /// Another record of the same ATOMIC batch was refused.
+    Atomic,
+}
+
+impl Reason {
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::Malformed => "MALFORMED",
+            Self::UnknownField => "UNKNOWN_FIELD",
+            Self::RepeatedField => "REPEATED_FIELD",
+            Self::SecondPayload => "SECOND_PAYLOAD",
+            Self::Missing => "MISSING",
+            Self::TooLong => "TOO_LONG",
+            Self::TooMany => "TOO_MANY",
+            Self::NotUtf8 => "NOT_UTF8",
+            Self::NotFinite => "NOT_FINITE",
+            Self::OutOfRange => "OUT_OF_RANGE",
+            Self::TimeAhead => "TIME_AHEAD",
+            Self::KeyLimit => "KEY_LIMIT",
+            Self::Atomic => "ATOMIC",
+        }
+    }
+}
+
+/// A rule that a record breaks.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct Invalid {
+    /// Path of the field, for instance `reading.number`.
+    pub field: &'static str,
+    pub reason: Reason,
+    /// What is wrong and what to do.
+    pub message: String,
+}
+
+fn invalid(field: &'static str, reason: Reason, message: String) -> Invalid {
+    Invalid {
+        field,
+        reason,
+        message,
+    }
+}
+
+pub(super) fn malformed(field: &'static str, what: &str) -> Invalid {
+    invalid(
+        field,
+        Reason::Malformed,
+        format!("not valid protobuf: {what}"),
+    )
+}
+
+pub(super) fn unknown(message: &'static str, number: u32) -> Invalid {
+    let text = format!("field {number} is not known here; use this server's record.proto");
+    invalid(message, Reason::UnknownField, text)
+}
+
+pub(super) fn repeated(field: &'static str) -> Invalid {
+    invalid(
+        field,
+        Reason::RepeatedField,
+        "is there more than once; send it once".into(),
+    )
+}
+
+pub(super) fn second(field: &'static str) -> Invalid {
+    let text = "more than one case is set; send one record for each".into();
+    invalid(field, Reason::SecondPayload, text)
+}
+
+pub(super) fn missing(field: &'static str, advice: &str) -> Invalid {
+    invalid(
+        field,
+        Reason::Missing,
+        format!("is missing or empty; {advice}"),
+    )
+}
+
+pub(super) fn too_long(field: &'static str, len: usize, limit: usize) -> Invalid {
+    invalid(
+        field,
+        Reason::TooLong,
+        format!("is {len} bytes, the limit is {limit}"),
+    )
+}
+
+pub(super) fn too_many(field: &'static str, limit: usize) -> Invalid {
+    invalid(
+        field,
+        Reason::TooMany,
+        format!("has more than {limit} entries"),
+    )
+}
+
+pub(super) fn not_utf8(field: &'static str) -> Invalid {
+    invalid(field, Reason::NotUtf8, "is not UTF-8 text".into())
+}
+
+pub(super) fn not_finite(field: &'static str, value: f64) -> Invalid {
+    let text = format!("is {value}; send a missing value as quality BAD without a value");
+    invalid(field, Reason::NotFinite, text)
+}
+
+pub(super) fn out_of_range(field: &'static str, message: &str) -> Invalid {
+    invalid(field, Reason::OutOfRange, message.into())
+}
+
+pub(super) fn time_ahead(field: &'static str, time: UnixNanos, limit: UnixNanos) -> Invalid {
+    let ahead = time.saturating_sub(limit) / 1_000_000_000;
+    let text = format!(
+        "{time} is {ahead} s beyond what is allowed; check the clock and that it is nanoseconds"
+    );
+    invalid(field, Reason::TimeAhead, text)
+}

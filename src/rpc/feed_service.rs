@@ -1,0 +1,74 @@
+//! FeedService, method by method.
+
+use std::pin::Pin;
+
+use tokio_stream::Stream;
+use tonic::{Request, Response, Status, Streaming, async_trait};
+
+use super::{
+    Services, ingest, latest,
+    request::principal,
+    status,
+    stream::{StreamGuard, unary},
+    subscribe,
+};
+use crate::proto::v1::{self, feed_service_server::FeedService};
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[async_trait]
+impl FeedService for Services {
+    type PublishStream = Responses<v1::PublishResponse>;
+    type SubscribeStream = Responses<v1::SubscribeResponse>;
+    type SessionStream = Responses<v1::SessionResponse>;
+
+    async fn ingest(
+        &self,
+        request: Request<Streaming<v1::IngestRequest>>,
+    ) -> Result<Response<v1::IngestResponse>, Status> {
+        let guard = StreamGuard::open("Ingest");
+        let caller = principal(&request);
+        let stored = ingest::run(&self.context, request.into_inner(), caller).await;
+        guard.end(stored.as_ref().err());
+        stored.map(Response::new)
+    }
+
+    async fn publish(
+        &self,
+        _request: Request<Streaming<v1::PublishRequest>>,
+    ) -> Result<Response<Self::PublishStream>, Status> {
+        Err(status::unimplemented("Publish"))
+    }
+
+    async fn subscribe(
+        &self,
+        request: Request<v1::SubscribeRequest>,
+    ) -> Result<Response<Self::SubscribeStream>, Status> {
+        let guard = StreamGuard::open("Subscribe");
+        let caller = principal(&request);
+        match subscribe::open(&self.context, request.into_inner(), caller).await {
+            Ok(subscription) => Ok(Response::new(Box::pin(subscription.into_stream(guard)))),
+            Err(error) => {
+                guard.end(Some(&error));
+                Err(error)
+            }
+        }
+    }
+
+    async fn session(
+        &self,
+        _request: Request<Streaming<v1::SessionRequest>>,
+    ) -> Result<Response<Self::SessionStream>, Status> {
+        Err(status::unimplemented("Session"))
+    }
+
+    async fn get_latest(
+        &self,
+        request: Request<v1::GetLatestRequest>,
+    ) -> Result<Response<v1::GetLatestResponse>, Status> {
+        unary("GetLatest", async {
+            latest::get(&self.context, request.get_ref())
+        })
+        .await
+    }
+}

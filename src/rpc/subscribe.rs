@@ -1,0 +1,275 @@
+//! Subscribe: several selectors on one stream, in fair turns, each accounting for every offset.
+
+mod info;
+mod leg;
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use futures_util::future::select_all;
+use prost::Message as _;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio_stream::Stream;
+use tonic::Status;
+
+use self::leg::Leg;
+use super::{Context, request, selector, status, stream::StreamGuard, token};
+use crate::{
+    hub::FollowError,
+    model::Principal,
+    proto::v1::{self, subscribe_response::Event},
+};
+
+const MAX_SELECTORS: usize = 64;
+const MAX_NAME_BYTES: usize = 128;
+const HEARTBEATS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
+/// Smaller frames count against a connection as if they were an attack: see the proto.
+const MIN_MESSAGE_BYTES: usize = 256;
+/// A larger token (very long key lists) is only sent when the stream has to end.
+const MAX_FREQUENT_TOKEN_BYTES: usize = 4_096;
+
+/// One Subscribe stream.
+#[derive(Debug)]
+pub(super) struct Subscription {
+    context: Arc<Context>,
+    /// As asked for; its selectors are kept by the legs.
+    request: v1::SubscribeRequest,
+    legs: Vec<Leg>,
+    /// Whose turn it is.
+    turn: usize,
+    ready: VecDeque<v1::SubscribeResponse>,
+    heartbeat: Interval,
+}
+
+/// Checks a request and finds every selector's place.
+pub(super) async fn open(
+    context: &Arc<Context>,
+    asked: v1::SubscribeRequest,
+    principal: Principal,
+) -> Result<Subscription, Status> {
+    let mut request = resumed(context, asked)?;
+    let period = heartbeat(context, &request)?;
+    if request.subscriber.len() > MAX_NAME_BYTES {
+        return Err(status::invalid_argument("subscriber", "is over 128 bytes"));
+    }
+    let mut legs = Vec::with_capacity(request.selectors.len());
+    for (index, selector) in std::mem::take(&mut request.selectors)
+        .into_iter()
+        .enumerate()
+    {
+        let wanted = selector::parse(context, index, &selector)?;
+        let (feed, filter) = (&wanted.feed, wanted.filter);
+        let follower = context
+            .hub
+            .follow(feed, filter, wanted.start, wanted.end)
+            .await;
+        let follower = follower.map_err(|e| status::follow(&e))?;
+        let guard = context.hub.register_subscriber(
+            request.subscriber.clone(),
+            Arc::clone(&principal),
+            &wanted.feed,
+            follower.cursor(),
+        );
+        legs.push(Leg::new(
+            index,
+            selector,
+            follower,
+            guard,
+            request.include_info,
+        ));
+    }
+    let mut heartbeat = interval_at(Instant::now() + period, period);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (context, ready) = (Arc::clone(context), VecDeque::new());
+    Ok(Subscription {
+        context,
+        request,
+        legs,
+        turn: 0,
+        ready,
+        heartbeat,
+    })
+}
+
+/// The request itself, or what its token stands for.
+fn resumed(
+    context: &Context,
+    mut request: v1::SubscribeRequest,
+) -> Result<v1::SubscribeRequest, Status> {
+    let invalid = |message| Err(status::invalid_argument("selectors", message));
+    match (request.resume_token.is_empty(), request.selectors.len()) {
+        (true, 0) => invalid("is empty; say what to follow, or send a resume_token"),
+        (true, 1..=MAX_SELECTORS) => Ok(request),
+        (true, _) => invalid("has more than 64 entries; open another stream"),
+        (false, 0) => {
+            let resumed = token::read(context.hub.secret(), &request.resume_token)?;
+            request.resume_token.clear();
+            request.selectors = resumed.selectors;
+            request.include_info |= resumed.include_info;
+            request.heartbeat_interval = request.heartbeat_interval.or(resumed.heartbeat_interval);
+            if request.subscriber.is_empty() {
+                request.subscriber = resumed.subscriber;
+            }
+            Ok(request)
+        }
+        (false, _) => invalid("and resume_token exclude each other; send one of them"),
+    }
+}
+
+fn heartbeat(context: &Context, request: &v1::SubscribeRequest) -> Result<Duration, Status> {
+    let Some(asked) = &request.heartbeat_interval else {
+        return Ok(context.heartbeat);
+    };
+    let asked = request::duration("heartbeat_interval", asked)?;
+    if !HEARTBEATS.contains(&asked) {
+        return Err(status::invalid_argument(
+            "heartbeat_interval",
+            "is 100 ms to 1 h",
+        ));
+    }
+    Ok(asked)
+}
+
+impl Subscription {
+    /// The responses, until the end that was asked for, a failure, or the server's stop.
+    pub(super) fn into_stream(
+        mut self,
+        mut guard: StreamGuard,
+    ) -> impl Stream<Item = Result<v1::SubscribeResponse, Status>> + Send {
+        async_stream::stream! {
+            let stopping = self.context.stopping.clone();
+            loop {
+                let next = tokio::select! {
+                    biased;
+                    () = stopping.cancelled() => {
+                        guard.stopped();
+                        yield Ok(self.reconnect());
+                        return;
+                    }
+                    next = self.next() => next,
+                };
+                match next {
+                    Ok(Some(response)) => yield Ok(padded(response)),
+                    Ok(None) => {
+                        guard.set(None);
+                        return;
+                    }
+                    Err(error) => {
+                        let error = status::follow(&error);
+                        guard.set(Some(&error));
+                        yield Err(error);
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The next response; `None` when every selector reached its end.
+    async fn next(&mut self) -> Result<Option<v1::SubscribeResponse>, FollowError> {
+        loop {
+            if let Some(response) = self.ready.pop_front() {
+                return Ok(Some(response));
+            }
+            // Also when busy: a subscriber that is behind must hear how far.
+            if futures_util::FutureExt::now_or_never(self.heartbeat.tick()).is_some() {
+                self.beat();
+                continue;
+            }
+            if self.take_turns().await? {
+                continue;
+            }
+            if self.legs.iter().all(Leg::is_done) {
+                return Ok(None);
+            }
+            let waits = self.legs.iter_mut().filter(|leg| !leg.is_done());
+            let moved = select_all(waits.map(|leg| Box::pin(leg.wait())));
+            let heartbeat = tokio::select! {
+                _ = moved => false,
+                _ = self.heartbeat.tick() => true,
+            };
+            if heartbeat {
+                self.beat();
+            }
+        }
+    }
+
+    /// Lets each selector say what it comes upon, beginning with the one whose turn it is, until
+    /// one has something. Whether one had.
+    async fn take_turns(&mut self) -> Result<bool, FollowError> {
+        for _ in 0..self.legs.len() {
+            let turn = self.turn % self.legs.len();
+            self.turn = turn + 1;
+            if let Some(leg) = self.legs.get_mut(turn) {
+                leg.advance(&mut self.ready).await?;
+            }
+            if !self.ready.is_empty() {
+                self.sign();
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Fills in the resume token where a response carries one.
+    fn sign(&mut self) {
+        let carries = |r: &v1::SubscribeResponse| matches!(r.event, Some(Event::CaughtUp(_)));
+        if !self.ready.iter().any(carries) {
+            return;
+        }
+        let token = self.frequent_token();
+        for response in &mut self.ready {
+            if let Some(Event::CaughtUp(caught_up)) = &mut response.event {
+                caught_up.resume_token.clone_from(&token);
+            }
+        }
+    }
+
+    fn beat(&mut self) {
+        let resume_token = self.frequent_token();
+        let beats = self.legs.iter().filter(|leg| !leg.is_done());
+        self.ready
+            .extend(beats.map(|leg| leg.heartbeat(resume_token.clone())));
+    }
+
+    fn frequent_token(&self) -> String {
+        let token = self.resume_token();
+        if token.len() > MAX_FREQUENT_TOKEN_BYTES {
+            String::new()
+        } else {
+            token
+        }
+    }
+
+    fn resume_token(&self) -> String {
+        let selectors = self.legs.iter().map(Leg::resume).collect();
+        let request = v1::SubscribeRequest {
+            selectors,
+            ..self.request.clone()
+        };
+        token::issue(self.context.hub.secret(), &request)
+    }
+
+    fn reconnect(&self) -> v1::SubscribeResponse {
+        let reconnect = v1::Reconnect {
+            resume_token: self.resume_token(),
+            reason: "the server is stopping".into(),
+        };
+        response(0, Event::Reconnect(reconnect))
+    }
+}
+
+fn response(selector: u32, event: Event) -> v1::SubscribeResponse {
+    v1::SubscribeResponse {
+        selector,
+        event: Some(event),
+        padding: bytes::Bytes::new(),
+    }
+}
+
+fn padded(mut response: v1::SubscribeResponse) -> v1::SubscribeResponse {
+    static ZEROS: [u8; MIN_MESSAGE_BYTES] = [0; MIN_MESSAGE_BYTES];
+    let short = MIN_MESSAGE_BYTES.saturating_sub(response.encoded_len());
+    response.padding = bytes::Bytes::from_static(ZEROS.get(..short).unwrap_or_default());
+    response
+}

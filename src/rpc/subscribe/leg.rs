@@ -1,0 +1,182 @@
+//! One selector of a stream: its follower, and what it has been told.
+
+use std::collections::VecDeque;
+
+use super::{info::InfoSender, response};
+use crate::{
+    hub::{FollowError, Follower, Origin, Settled, Step, SubscriberGuard},
+    model::{self, Cursor, Epoch, Gap, GapReason, Offset},
+    proto::v1::{self, subscribe_response::Event},
+    rpc::{feeds::proto_duration, selector},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Behind,
+    /// It was told that it has seen everything.
+    CaughtUp,
+    Done,
+}
+
+#[derive(Debug)]
+pub(super) struct Leg {
+    index: u32,
+    selector: v1::Selector,
+    follower: Follower,
+    guard: SubscriberGuard,
+    progress: Progress,
+    info: Option<InfoSender>,
+}
+
+impl Leg {
+    pub(super) fn new(
+        index: usize,
+        selector: v1::Selector,
+        follower: Follower,
+        guard: SubscriberGuard,
+        include_info: bool,
+    ) -> Self {
+        Self {
+            index: u32::try_from(index).unwrap_or(u32::MAX),
+            selector,
+            guard,
+            progress: Progress::Behind,
+            info: include_info.then(|| InfoSender::new(follower.feed())),
+            follower,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.progress == Progress::Done
+    }
+
+    pub(super) async fn wait(&mut self) {
+        self.follower.wait().await;
+    }
+
+    /// Puts what comes next into `ready`; nothing when it waits or is done.
+    pub(super) async fn advance(
+        &mut self,
+        ready: &mut VecDeque<v1::SubscribeResponse>,
+    ) -> Result<(), FollowError> {
+        if self.is_done() {
+            return Ok(());
+        }
+        match self.follower.next().await? {
+            Step::Records(settled) => self.records(settled, ready),
+            Step::Gap { epoch, gap, oldest } => {
+                self.progress = Progress::Behind;
+                self.guard.sent(self.follower.cursor(), 0, None);
+                ready.push_back(self.respond(Event::Gap(self.gap(epoch, gap, oldest))));
+            }
+            Step::AtTail if self.progress == Progress::Behind => {
+                self.progress = Progress::CaughtUp;
+                // The token is filled in when it is known what else goes out before.
+                let next = Some(self.cursor(self.follower.cursor()));
+                let caught_up = v1::CaughtUp {
+                    next,
+                    resume_token: String::new(),
+                };
+                ready.push_back(self.respond(Event::CaughtUp(caught_up)));
+            }
+            Step::AtTail => {}
+            Step::Ended => self.progress = Progress::Done,
+        }
+        Ok(())
+    }
+
+    fn records(&mut self, settled: Settled, ready: &mut VecDeque<v1::SubscribeResponse>) {
+        if settled.origin == Origin::Ring {
+            self.progress = Progress::Behind;
+        }
+        if let Some(info) = &mut self.info {
+            let updates = info.before(&settled.records);
+            let index = self.index;
+            ready.extend(
+                updates
+                    .into_iter()
+                    .map(|u| response(index, Event::KeyInfo(u))),
+            );
+        }
+        let (covers, count) = (settled.covers, settled.records.len());
+        self.guard
+            .sent(covers.to, covers.len(), settled.last_ingest);
+        let metrics = self.follower.feed().metrics();
+        metrics.count_sent(count as u64, settled.bytes as u64);
+        if let Some(time) = settled
+            .last_ingest
+            .filter(|_| settled.origin == Origin::Window)
+        {
+            metrics.observe_append_to_send(model::now().saturating_sub(time));
+        }
+        let batch = v1::RecordBatch {
+            feed: self.selector.feed.clone(),
+            epoch: self.follower.feed().epoch(),
+            covers: Some(v1::OffsetRange {
+                from: covers.from,
+                to: covers.to,
+            }),
+            count: u32::try_from(count).unwrap_or(u32::MAX),
+            cursor: Some(self.cursor(covers.to)),
+            records: settled.records,
+        };
+        ready.push_back(self.respond(Event::Records(batch)));
+    }
+
+    fn gap(&self, epoch: Epoch, gap: Gap, oldest: Offset) -> v1::Gap {
+        let reason = match gap.reason {
+            GapReason::Evicted => v1::GapReason::Evicted,
+            GapReason::Trimmed => v1::GapReason::Trimmed,
+            GapReason::Jumped => v1::GapReason::Jumped,
+            GapReason::Lost => v1::GapReason::Lost,
+            GapReason::Corrupt => v1::GapReason::Corrupt,
+            GapReason::EpochChanged => v1::GapReason::EpochChanged,
+        };
+        v1::Gap {
+            feed: self.selector.feed.clone(),
+            epoch,
+            from: gap.span.from,
+            to: gap.span.to,
+            count: gap.count,
+            reason: reason.into(),
+            oldest: Some(self.cursor(oldest)),
+        }
+    }
+
+    pub(super) fn heartbeat(&self, resume_token: String) -> v1::SubscribeResponse {
+        let bounds = self.follower.feed().bounds();
+        let view = self.guard.view();
+        self.respond(Event::Heartbeat(v1::Heartbeat {
+            oldest: Some(self.cursor(bounds.head)),
+            next: Some(self.cursor(bounds.tail)),
+            cursor: Some(self.cursor(self.follower.cursor())),
+            lag_records: view.lag_records,
+            lag: Some(proto_duration(view.lag)),
+            eviction_eta: view.eviction_eta.map(proto_duration),
+            resume_token,
+        }))
+    }
+
+    /// The selector that goes on after what was sent.
+    pub(super) fn resume(&self) -> v1::Selector {
+        let epoch = self.follower.feed().epoch();
+        let cursor = Cursor {
+            epoch,
+            offset: self.follower.cursor(),
+        };
+        selector::resume(&self.selector, cursor, self.follower.end())
+    }
+
+    fn cursor(&self, offset: Offset) -> v1::Cursor {
+        let feed = self.follower.feed();
+        v1::Cursor {
+            feed: self.selector.feed.clone(),
+            epoch: feed.epoch(),
+            offset,
+        }
+    }
+
+    fn respond(&self, event: Event) -> v1::SubscribeResponse {
+        response(self.index, event)
+    }
+}

@@ -1,0 +1,57 @@
+//! Open subscriptions.
+
+use tonic::Status;
+
+use super::{
+    Context,
+    feeds::{proto_duration, timestamp},
+    page, request, status,
+};
+use crate::{hub::SubscriberView, proto::v1};
+
+pub(super) fn list(
+    context: &Context,
+    asked: &v1::ListSubscribersRequest,
+) -> Result<v1::ListSubscribersResponse, Status> {
+    let feed = if asked.feed.is_empty() {
+        None
+    } else {
+        let name = request::feed_name("feed", &asked.feed)?;
+        Some(context.hub.feed(&name).map_err(|e| status::catalog(&e))?)
+    };
+    // Subscriptions have no unique name, so a page goes by number; it is a moving list anyway.
+    let skip = match page::after(&asked.page_token)? {
+        Some(number) => number.parse().map_err(|_e| {
+            status::invalid_argument("page_token", "was not issued by this server")
+        })?,
+        None => 0_usize,
+    };
+    let size = page::size(asked.page_size);
+    let views = context.hub.subscribers(feed.as_deref());
+    let page = views.iter().skip(skip).take(size + 1);
+    let mut subscribers: Vec<_> = page.map(describe).collect();
+    let next_page_token = page::cut(&mut subscribers, size, |_| String::new());
+    let next_page_token = if next_page_token.is_empty() {
+        next_page_token
+    } else {
+        page::token(&(skip + subscribers.len()).to_string())
+    };
+    Ok(v1::ListSubscribersResponse {
+        subscribers,
+        next_page_token,
+    })
+}
+
+fn describe(view: &SubscriberView) -> v1::Subscriber {
+    v1::Subscriber {
+        name: view.name.clone(),
+        principal: view.principal.to_string(),
+        feed: view.feed.to_string(),
+        cursor: view.cursor,
+        lag_records: view.lag_records,
+        lag: Some(proto_duration(view.lag)),
+        eviction_eta: view.eviction_eta.map(proto_duration),
+        fidelity: "full".into(),
+        start_time: Some(timestamp(view.started)),
+    }
+}
