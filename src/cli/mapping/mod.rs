@@ -11,6 +11,7 @@
 mod binder;
 mod bound;
 mod clock;
+mod guess;
 mod info;
 mod payload;
 mod reading;
@@ -26,6 +27,7 @@ use csv::StringRecord;
 use self::spec::Spec;
 pub use self::{
     bound::Bound,
+    guess::{guess, guess_file},
     info::Scope,
     row::RowError,
     source::{Broken, InputFormat, Source, mapping_beside},

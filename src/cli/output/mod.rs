@@ -1,4 +1,121 @@
 //! Printing records: a table for people, JSON lines and CSV for programs. For the commands that
-//! show records, and `ingest`, which accepts both.
+//! show records, and `ingest`, which accepts both of the latter.
 
 pub mod flat;
+mod summary;
+mod table;
+
+use std::io::{self, Write};
+
+use serde_json::Value;
+
+use self::table::Table;
+pub use self::{
+    summary::{escaped, value_summary},
+    table::Colour,
+};
+use crate::{
+    model::UnixNanos,
+    proto::{json, v1},
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Aligned columns for a terminal.
+    Table,
+    /// One JSON object a line.
+    Jsonl,
+    /// One flat row a record.
+    Csv,
+}
+
+/// A record and where it stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry<'a> {
+    pub feed: &'a str,
+    pub epoch: u64,
+    pub record: &'a v1::Record,
+    /// What is known of the key; only the table shows it.
+    pub info: Option<&'a v1::KeyInfo>,
+}
+
+/// Writes records one after the other. It does not flush by itself.
+#[derive(Debug)]
+pub struct Printer<W: Write> {
+    out: W,
+    style: Style,
+}
+
+#[derive(Debug)]
+enum Style {
+    Table(Table),
+    Jsonl,
+    Csv { header_due: bool },
+}
+
+impl<W: Write> Printer<W> {
+    /// `colour` is for the table alone; give `Colour::On` only for a terminal.
+    pub fn new(format: Format, colour: Colour, out: W) -> Self {
+        let style = match format {
+            Format::Table => Style::Table(Table::new(colour)),
+            Format::Jsonl => Style::Jsonl,
+            Format::Csv => Style::Csv { header_due: true },
+        };
+        Self { out, style }
+    }
+
+    /// Prints a record; `now` is what its age is measured against.
+    pub fn record(&mut self, entry: &Entry<'_>, now: UnixNanos) -> io::Result<()> {
+        match &mut self.style {
+            Style::Table(table) => table.record(&mut self.out, entry, now),
+            Style::Jsonl => writeln!(self.out, "{}", json_object(entry)),
+            Style::Csv { header_due } => {
+                if std::mem::take(header_due) {
+                    write_row(&mut self.out, flat::HEADER)?;
+                }
+                write_row(
+                    &mut self.out,
+                    flat::row(entry.feed, entry.epoch, entry.record),
+                )
+            }
+        }
+    }
+
+    /// A remark between records (a gap, a reconnect). Only people see it; programs get records.
+    pub fn note(&mut self, text: &str) -> io::Result<()> {
+        match &self.style {
+            Style::Table(_) => writeln!(self.out, "-- {}", escaped(text)),
+            Style::Jsonl | Style::Csv { .. } => Ok(()),
+        }
+    }
+
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    pub fn into_inner(self) -> W {
+        self.out
+    }
+}
+
+/// The record as JSON, with its feed, epoch and offset, which `ingest` drops.
+pub fn json_object(entry: &Entry<'_>) -> Value {
+    let mut value = json::to_json(entry.record);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("feed".to_owned(), entry.feed.into());
+        object.insert("epoch".to_owned(), entry.epoch.to_string().into());
+    }
+    value
+}
+
+fn write_row<T: AsRef<[u8]>>(
+    out: &mut impl Write,
+    cells: impl IntoIterator<Item = T>,
+) -> io::Result<()> {
+    let mut csv = csv::WriterBuilder::new().from_writer(out);
+    csv.write_record(cells).map_err(io::Error::other)?;
+    csv.flush()
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Cursor, Read},
+    io::{self, BufRead, BufReader, Cursor, Read},
     path::Path,
     sync::{
         Arc,
@@ -106,7 +106,7 @@ impl Input {
 
 /// Reads up to the first byte that is no blank, and drops a byte order mark. Not more: on a live
 /// pipe the next byte may be long in coming.
-fn start_of(reader: &mut impl Read) -> io::Result<Vec<u8>> {
+fn start_of(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
     let mut start = Vec::new();
     for byte in reader.bytes().take(MAX_BLANKS) {
         start.push(byte?);

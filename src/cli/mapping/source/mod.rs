@@ -4,7 +4,7 @@ mod input;
 mod lines;
 
 use std::{
-    io::Read,
+    io::{BufRead as _, Read},
     path::{Path, PathBuf},
 };
 
@@ -223,6 +223,38 @@ fn open_csv(
         ),
     };
     Ok((lines, parser))
+}
+
+/// The delimiter, the header and the first rows of a CSV, as far as they are whole.
+pub(super) fn sample(
+    path: &Path,
+    limit: usize,
+) -> anyhow::Result<(u8, StringRecord, Vec<StringRecord>)> {
+    let mut reader = Input::open(path)?.take_reader();
+    let delimiter = delimiter_of(reader.fill_buf()?);
+    let mut lines = Lines::csv(reader, delimiter);
+    let header = read_header(&mut lines)?;
+    let (mut line, mut rows) = (lines.empty(), Vec::new());
+    while rows.len() < limit
+        && let Some(row) = lines.next(&mut line)?
+    {
+        rows.extend(line.fields(header.len(), row).ok());
+    }
+    Ok((delimiter, header, rows))
+}
+
+/// Of the usual ones, that which the first line has most of.
+fn delimiter_of(start: &[u8]) -> u8 {
+    let first_line = start
+        .split(|byte| *byte == b'\n')
+        .next()
+        .unwrap_or_default();
+    let count = |delimiter: &u8| first_line.iter().filter(|byte| *byte == delimiter).count();
+    // The last of equals wins, which is the comma.
+    [b'|', b'\t', b';', b',']
+        .into_iter()
+        .max_by_key(count)
+        .unwrap_or(b',')
 }
 
 fn read_header(lines: &mut Lines) -> anyhow::Result<StringRecord> {

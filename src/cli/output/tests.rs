@@ -1,0 +1,318 @@
+//! What people and programs see, to the byte; and that a printed copy equals the original.
+
+use std::io::Cursor;
+
+use super::*;
+use crate::{
+    cli::mapping::Source,
+    proto::v1::{Quality, reading::Value as Measured, record::Payload},
+};
+
+const NOW: UnixNanos = 1_464_183_003_023_000_000;
+
+fn decimal(text: &str) -> Option<v1::Decimal> {
+    crate::proto::convert::parse_decimal(text).ok()
+}
+
+fn record(key: &str, payload: Payload) -> v1::Record {
+    v1::Record {
+        key: key.to_owned(),
+        event_time_unix_nanos: Some(1_464_183_000_023_000_001),
+        payload: Some(payload),
+        offset: 812,
+        ingest_time_unix_nanos: NOW,
+        ..v1::Record::default()
+    }
+}
+
+fn reading(value: impl Into<Option<Measured>>, quality: Quality) -> Payload {
+    Payload::Reading(v1::Reading {
+        value: value.into(),
+        quality: quality.into(),
+        quality_code: None,
+    })
+}
+
+fn quote() -> Payload {
+    let (bid, ask) = (decimal("720.50"), decimal("720.93"));
+    Payload::Quote(v1::Quote {
+        bid,
+        ask,
+        ..v1::Quote::default()
+    })
+}
+
+fn bar() -> Payload {
+    Payload::Bar(v1::Bar {
+        start_unix_nanos: Some(-1),
+        interval_nanos: Some(86_400_000_000_000),
+        open: decimal("118.56"),
+        high: decimal("132.06"),
+        low: decimal("118.5"),
+        close: decimal("130.31"),
+        volume: decimal("9616100"),
+        count: Some(u64::MAX),
+        ..v1::Bar::default()
+    })
+}
+
+fn trade() -> Payload {
+    Payload::Trade(v1::Trade {
+        price: decimal("51.9500"),
+        size: decimal("75"),
+        trade_id: "t,\"1\"".into(),
+        conditions: vec!["@".into(), "a,b\n".into()],
+        ..v1::Trade::default()
+    })
+}
+
+fn status(reason: &str) -> Payload {
+    Payload::Status(v1::Status {
+        state: "halted".into(),
+        reason: reason.into(),
+    })
+}
+
+fn all_kinds() -> Vec<v1::Record> {
+    let vector = v1::Vector {
+        values: vec![0.1, -0.0, 5e-324],
+    };
+    let values = [
+        Measured::Number(-0.0),
+        Measured::Number(1e300),
+        Measured::Decimal(decimal("21.50").unwrap()),
+        Measured::Integer(i64::MIN),
+        Measured::Flag(false),
+        Measured::Text(String::new()),
+        Measured::Text(" padded, \"quoted\"\r\n".into()),
+        Measured::Text("7".into()),
+        Measured::Vector(vector),
+    ];
+    let readings = values
+        .into_iter()
+        .map(|value| reading(value, Quality::Uncertain));
+    let others = [
+        quote(),
+        bar(),
+        trade(),
+        status("news"),
+        reading(None, Quality::Bad),
+    ];
+    readings
+        .chain(others)
+        .map(|payload| record("k", payload))
+        .collect()
+}
+
+fn print(format: Format, records: &[v1::Record]) -> String {
+    let mut printer = Printer::new(format, Colour::Off, Vec::new());
+    for record in records {
+        let entry = Entry {
+            feed: "f",
+            epoch: 7,
+            record,
+            info: None,
+        };
+        printer.record(&entry, NOW).unwrap();
+    }
+    String::from_utf8(printer.into_inner()).unwrap()
+}
+
+#[test]
+fn a_copy_by_csv_or_jsonl_equals_the_original() {
+    let originals = all_kinds();
+    for format in [Format::Csv, Format::Jsonl] {
+        let text = print(format, &originals);
+        let mut source = Source::from_reader(Cursor::new(text), None, None).unwrap();
+        let mut copies = Vec::new();
+        while source.next_row(&mut copies).unwrap().is_some() {}
+        assert_eq!(source.broken().first, []);
+        for copy in &mut copies {
+            copy.offset = 812;
+            copy.ingest_time_unix_nanos = NOW;
+        }
+        // Debug text tells -0.0 from 0.0.
+        assert_eq!(
+            format!("{copies:?}"),
+            format!("{originals:?}"),
+            "{format:?}"
+        );
+    }
+}
+
+#[test]
+fn csv_rows_are_stable() {
+    let text = print(Format::Csv, &[record("AAPL", quote())]);
+    let mut lines = text.lines();
+    assert_eq!(lines.next().unwrap(), flat::HEADER.join(","));
+    assert_eq!(
+        lines.next().unwrap(),
+        "f,7,812,2016-05-25T13:30:00.023000001Z,2016-05-25T13:30:03.023000000Z,AAPL,quote,,,,720.50,720.93,,,,,,,,,,,,,,,,,,,,,,,,"
+    );
+}
+
+#[test]
+fn a_broken_flat_row_names_its_column() {
+    let good = print(Format::Csv, &[record("AAPL", quote())]);
+    let broken = |from: &str, to: &str| {
+        let text = good.replacen(from, to, 1);
+        let mut source = Source::from_reader(Cursor::new(text), None, None).unwrap();
+        while source.next_row(&mut Vec::new()).unwrap().is_some() {}
+        source.broken().first[0].to_string()
+    };
+    assert_eq!(
+        broken("720.50", "x"),
+        "row 2, column \"bid\": \"x\" is not a decimal number"
+    );
+    assert!(
+        broken("AAPL,quote", "AAPL,quota")
+            .starts_with("row 2, column \"kind\": \"quota\" is none of")
+    );
+    assert!(
+        broken("2016-05-25T13:30:00.023000001Z", "noon")
+            .starts_with("row 2, column \"event_time\": \"noon\" is not a time")
+    );
+}
+
+#[test]
+fn json_lines_name_feed_epoch_and_offset() {
+    assert_eq!(
+        print(Format::Jsonl, &[record("AAPL", quote())]),
+        "{\"key\":\"AAPL\",\"time\":\"2016-05-25T13:30:00.023000001Z\",\"quote\":{\"bid\":\"720.50\",\"ask\":\"720.93\"},\
+         \"offset\":\"812\",\"ingest_time\":\"2016-05-25T13:30:03.023000000Z\",\"feed\":\"f\",\"epoch\":\"7\"}\n"
+    );
+}
+
+#[test]
+fn values_in_a_few_words() {
+    let celsius = v1::KeyInfo {
+        unit: Some("Cel".into()),
+        ..v1::KeyInfo::default()
+    };
+    let rounded = v1::KeyInfo {
+        display_decimals: Some(1),
+        ..celsius.clone()
+    };
+    let summary = |payload, info| value_summary(&record("k", payload), info);
+    assert_eq!(summary(quote(), None), "720.50 / 720.93");
+    assert_eq!(
+        summary(
+            Payload::Quote(v1::Quote {
+                ask: decimal("1"),
+                ..v1::Quote::default()
+            }),
+            None
+        ),
+        "– / 1"
+    );
+    assert_eq!(summary(trade(), None), "51.9500 × 75");
+    assert_eq!(summary(bar(), None), "118.56 132.06 118.5 130.31 9616100");
+    assert_eq!(
+        summary(
+            reading(Measured::Number(16.1), Quality::Good),
+            Some(&celsius)
+        ),
+        "16.1 Cel"
+    );
+    assert_eq!(
+        summary(
+            reading(Measured::Number(16.16), Quality::Good),
+            Some(&rounded)
+        ),
+        "16.2 Cel"
+    );
+    assert_eq!(
+        summary(reading(None, Quality::Bad), Some(&celsius)),
+        "– (bad)"
+    );
+    assert_eq!(
+        summary(
+            reading(Measured::Number(-373.4), Quality::Bad),
+            Some(&celsius)
+        ),
+        "-373.4 Cel (bad)"
+    );
+    assert_eq!(
+        summary(reading(Measured::Number(1e300), Quality::Good), None),
+        "1e300"
+    );
+    assert_eq!(summary(status("news"), None), "halted: news");
+}
+
+#[test]
+fn the_table_fits_eighty_columns() {
+    let records = [
+        record("GOOG", quote()),
+        record(
+            "alamosa.air_temp.and.more",
+            reading(Measured::Number(16.1), Quality::Uncertain),
+        ),
+        record("株価株価株価株価株価株価", bar()),
+        record("bms.chp1", reading(None, Quality::Bad)),
+    ];
+    let table = print(Format::Table, &records);
+    let expected = "\
+TIME (UTC)   KEY                  KIND    VALUE                          AGE Q
+-- 2016-05-25
+13:30:00.023 GOOG                 quote   720.50 / 720.93                 2s
+13:30:00.023 alamosa.air_temp.an… reading 16.1                            2s unc
+13:30:00.023 株価株価株価株価株…  bar     118.56 132.06 118.5 130.31 …    2s
+13:30:00.023 bms.chp1             reading –                               2s bad
+";
+    assert_eq!(table, expected);
+    assert!(
+        table
+            .lines()
+            .all(|line| console::measure_text_width(line) <= 80)
+    );
+}
+
+#[test]
+fn the_header_comes_back_every_screenful() {
+    let records = vec![record("k", quote()); 81];
+    assert_eq!(
+        print(Format::Table, &records).matches("TIME (UTC)").count(),
+        3
+    );
+}
+
+#[test]
+fn nothing_in_a_record_drives_the_terminal() {
+    let hostile = "\u{1b}]0;x\u{7}\u{202e}\r\n\u{9b}2J";
+    let text = print(
+        Format::Table,
+        &[
+            record(hostile, status(hostile)),
+            record("k", reading(Measured::Text(hostile.into()), Quality::Good)),
+        ],
+    );
+    assert!(
+        !text
+            .chars()
+            .any(|c| c != '\n' && (c.is_control() || c == '\u{202e}')),
+        "{text:?}"
+    );
+    assert!(text.contains(r"\u{1b}]0;x\u{7}"), "{text}");
+    let mut printer = Printer::new(Format::Table, Colour::Off, Vec::new());
+    printer.note("gap \u{1b}[2J").unwrap();
+    assert_eq!(printer.into_inner(), b"-- gap \\u{1b}[2J\n");
+}
+
+#[test]
+fn colour_is_only_where_it_is_asked_for() {
+    let bad = record("k", reading(None, Quality::Bad));
+    let mut printer = Printer::new(Format::Table, Colour::On, Vec::new());
+    let entry = Entry {
+        feed: "f",
+        epoch: 1,
+        record: &bad,
+        info: None,
+    };
+    printer.record(&entry, NOW).unwrap();
+    assert!(
+        String::from_utf8(printer.into_inner())
+            .unwrap()
+            .contains("\u{1b}[31m")
+    );
+    assert!(!print(Format::Table, &[bad]).contains('\u{1b}'));
+}
