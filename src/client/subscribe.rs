@@ -313,7 +313,7 @@ impl Subscription {
             // `now` would mean a later place this time.
             None
         } else {
-            self.patience.failed(&status)
+            self.patience.failed(&status, std::time::Instant::now())
         };
         let Some(delay) = delay else {
             return Err(SubscribeError::Status(status));
@@ -395,7 +395,10 @@ impl Subscription {
     fn reconnect(&mut self, reconnect: v1::Reconnect) -> Event {
         self.token = Some(reconnect.resume_token).filter(|token| !token.is_empty());
         let status = Status::unavailable("");
-        let delay = self.patience.failed(&status).unwrap_or_default();
+        let delay = self
+            .patience
+            .failed(&status, std::time::Instant::now())
+            .unwrap_or_default();
         self.pause(reconnect.reason, delay)
     }
 }

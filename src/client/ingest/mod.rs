@@ -341,7 +341,7 @@ impl Uploader {
                 },
             });
         }
-        let Some(delay) = self.patience.failed(&status) else {
+        let Some(delay) = self.patience.failed(&status, std::time::Instant::now()) else {
             self.summary.add_progress(progress.as_ref());
             return Err(UploadError::Status(status));
         };

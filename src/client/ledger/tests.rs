@@ -19,8 +19,8 @@ fn ledger(start: Option<v1::start::From>) -> Ledger {
 
 fn response(event: Event) -> v1::SubscribeResponse {
     v1::SubscribeResponse {
-        selector: 0,
         event: Some(event),
+        ..v1::SubscribeResponse::default()
     }
 }
 
