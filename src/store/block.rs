@@ -148,10 +148,7 @@ impl Block {
 
     /// Notes a mark; false when there is no room for one more producer.
     fn note(&mut self, mark: MarkNote) -> bool {
-        let known = self
-            .marks
-            .iter_mut()
-            .find(|m| m.producer == mark.producer);
+        let known = self.marks.iter_mut().find(|m| m.producer == mark.producer);
         if let Some(known) = known {
             *known = mark;
             return true;

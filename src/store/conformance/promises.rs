@@ -2,7 +2,7 @@
 
 use crate::{
     model::{FeedId, GapReason, MarkNote, Visibility},
-    store::{MAX_RECORD_BYTES, Read, Space, StoreError, Unit, Append, gone::RESERVE_AHEAD},
+    store::{Append, MAX_RECORD_BYTES, Read, Space, StoreError, Unit, gone::RESERVE_AHEAD},
 };
 
 use super::bed::*;
@@ -35,7 +35,10 @@ pub(super) fn a_read_is_at_least_one_record_and_near_its_limit(bed: impl Bed) {
 pub(super) fn a_record_comes_back_byte_for_byte(mut bed: impl Bed) {
     let ring = bed.ring();
     let bytes: Vec<u8> = (0..MAX_RECORD_BYTES).map(|i| (i % 251) as u8).collect();
-    let record = crate::model::NewRecord { bytes: bytes.clone().into(), event_time: 3 };
+    let record = crate::model::NewRecord {
+        bytes: bytes.clone().into(),
+        event_time: 3,
+    };
     put(&*ring, &[record], &[], 4, Unit::Record);
     drop(ring);
     bed.restart();
@@ -87,7 +90,13 @@ pub(super) fn a_clean_restart_keeps_everything(mut bed: impl Bed) {
 
 pub(super) fn an_unfinished_batch_is_cut_at_open(mut bed: impl Bed) {
     let ring = bed.ring();
-    let mark = |sequence| Some(MarkNote { producer: 1, sequence, content: sequence });
+    let mark = |sequence| {
+        Some(MarkNote {
+            producer: 1,
+            sequence,
+            content: sequence,
+        })
+    };
     put(&*ring, &[record(10, 1)], &[mark(1)], 1, Unit::Batch);
     bed.flush();
     // Larger than what may be staged: the engine flushes in the middle of it.
@@ -99,7 +108,8 @@ pub(super) fn an_unfinished_batch_is_cut_at_open(mut bed: impl Bed) {
     let ring = bed.ring();
     assert_eq!(assert_whole(&*ring).tail, 1);
     let mut notes = Vec::new();
-    ring.replay(0, &mut |block| notes.extend(block.marks)).unwrap();
+    ring.replay(0, &mut |block| notes.extend(block.marks))
+        .unwrap();
     assert_eq!(notes, [mark(1).unwrap()]);
     append(&*ring, 40, 20_000, 3);
     bed.flush();
@@ -133,9 +143,19 @@ pub(super) fn a_finished_batch_is_there_as_a_whole(mut bed: impl Bed) {
 
 pub(super) fn replay_gives_each_block_with_its_marks(mut bed: impl Bed) {
     let ring = bed.ring();
-    let note = |i: u32| MarkNote { producer: i % 3, sequence: u64::from(i), content: 1 };
+    let note = |i: u32| MarkNote {
+        producer: i % 3,
+        sequence: u64::from(i),
+        content: 1,
+    };
     let marks: Vec<_> = (0..100).map(|i| Some(note(i))).collect();
-    put(&*ring, &vec![record(5_000, 0); 100], &marks, 1, Unit::Record);
+    put(
+        &*ring,
+        &vec![record(5_000, 0); 100],
+        &marks,
+        1,
+        Unit::Record,
+    );
     drop(ring);
     bed.restart();
     let ring = bed.ring();
@@ -151,14 +171,21 @@ pub(super) fn replay_gives_each_block_with_its_marks(mut bed: impl Bed) {
     .unwrap();
     assert_eq!(next, 100);
     let mut from_middle = Vec::new();
-    ring.replay(50, &mut |block| from_middle.push(block.records.span())).unwrap();
+    ring.replay(50, &mut |block| from_middle.push(block.records.span()))
+        .unwrap();
     assert!(from_middle[0].contains(50));
     assert_eq!(from_middle.last().unwrap().to, 100);
 }
 
 pub(super) fn a_block_holds_no_more_marks_than_fit(bed: impl Bed) {
     let ring = bed.ring();
-    let mark = |producer| Some(MarkNote { producer, sequence: 1, content: 1 });
+    let mark = |producer| {
+        Some(MarkNote {
+            producer,
+            sequence: 1,
+            content: 1,
+        })
+    };
     let marks: Vec<_> = (0..250).map(mark).collect();
     put(&*ring, &vec![record(10, 0); 250], &marks, 1, Unit::Record);
     let mut seen = Vec::new();
@@ -223,12 +250,16 @@ pub(super) fn small_entries_are_durable_with_the_flush(mut bed: impl Bed) {
     let spaces = [Space::Catalog, Space::Marks, Space::Latest, Space::Cursors];
     for space in spaces {
         for key in ["a", "ab1", "ab2", "b"] {
-            bed.engine().put(space, key.as_bytes(), Some(space.name().as_bytes())).unwrap();
+            bed.engine()
+                .put(space, key.as_bytes(), Some(space.name().as_bytes()))
+                .unwrap();
         }
         bed.engine().put(space, b"b", None).unwrap();
     }
     bed.flush();
-    bed.engine().put(Space::Catalog, b"a", Some(b"lost")).unwrap();
+    bed.engine()
+        .put(Space::Catalog, b"a", Some(b"lost"))
+        .unwrap();
     bed.engine().put(Space::Catalog, b"ab1", None).unwrap();
     assert_eq!(bed.engine().get(Space::Catalog, b"ab1").unwrap(), None);
     bed.cut_power();
@@ -237,7 +268,10 @@ pub(super) fn small_entries_are_durable_with_the_flush(mut bed: impl Bed) {
         assert_eq!(bed.engine().get(space, b"a").unwrap(), Some(value.clone()));
         assert_eq!(bed.engine().get(space, b"b").unwrap(), None);
         let found = bed.engine().scan(space, b"ab").unwrap();
-        assert_eq!(found, [(b"ab1".to_vec(), value.clone()), (b"ab2".to_vec(), value)]);
+        assert_eq!(
+            found,
+            [(b"ab1".to_vec(), value.clone()), (b"ab2".to_vec(), value)]
+        );
         assert_eq!(bed.engine().scan(space, b"").unwrap().len(), 3);
     }
 }
@@ -272,9 +306,17 @@ pub(super) fn nothing_is_written_after_close(bed: impl Bed) {
     let ring = bed.ring();
     bed.engine().close().unwrap();
     let records = [record(1, 1)];
-    let late = Append { records: &records, ingest_time: 1, marks: &[], unit: Unit::Record };
+    let late = Append {
+        records: &records,
+        ingest_time: 1,
+        marks: &[],
+        unit: Unit::Record,
+    };
     assert!(matches!(ring.append(late), Err(StoreError::Stopped { .. })));
     let put = bed.engine().put(Space::Catalog, b"a", Some(b"b"));
     assert!(matches!(put, Err(StoreError::Stopped { .. })));
-    assert!(matches!(bed.engine().flush(), Err(StoreError::Stopped { .. })));
+    assert!(matches!(
+        bed.engine().flush(),
+        Err(StoreError::Stopped { .. })
+    ));
 }

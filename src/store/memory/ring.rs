@@ -51,8 +51,9 @@ impl RingData {
     }
 
     fn head(&self) -> Offset {
-        let base = self.blocks.front().map_or(0, |block| block.base);
-        base.max(self.gone.head()).min(self.tail())
+        let tail = self.tail();
+        let base = self.blocks.front().map_or(tail, |block| block.base);
+        base.max(self.gone.head()).min(tail)
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -204,7 +205,9 @@ impl RingData {
     fn pass_head(&mut self) {
         self.changed = true;
         let head = self.gone.head();
-        self.evict(|block| block.end() <= head);
+        while self.blocks.get(1).is_some_and(|next| next.base <= head) {
+            self.blocks.pop_front();
+        }
     }
 
     pub(super) fn resize(&mut self, max_bytes: u64) -> Result<(), StoreError> {

@@ -135,7 +135,11 @@ pub(super) fn decode(mut bytes: Bytes, home: Home) -> Result<Stored, Fault> {
     let undo = usize::from(bytes.get_u16_le());
     let count = bytes.get_u32_le();
     let epoch = bytes.get_u64_le();
-    let found = Home { feed, generation, epoch };
+    let found = Home {
+        feed,
+        generation,
+        epoch,
+    };
     if found != home {
         return Err(Fault::Elsewhere);
     }

@@ -22,7 +22,10 @@ pub(super) fn before_open(dir: &Path) -> io::Result<()> {
     if log.is_some_and(|log| log > snapshot) {
         return Ok(());
     }
-    tracing::warn!(snapshot, "restoring the metadata log that an interrupted open left out");
+    tracing::warn!(
+        snapshot,
+        "restoring the metadata log that an interrupted open left out"
+    );
     let path = metadata.join(format!("log_{:016x}", snapshot + 1));
     File::create(path)?.sync_all()?;
     sync_dir(&metadata)

@@ -15,6 +15,7 @@ mod format;
 mod guard;
 mod index;
 mod keys;
+mod logs;
 mod options;
 mod read;
 mod recover;
@@ -24,10 +25,13 @@ mod seam;
 mod session;
 mod state;
 mod suspects;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-pub use check::{BadBlock, CheckReport, LogReport, RingReport, check};
+pub use check::{BadBlock, CheckReport, RingReport, check};
+pub use logs::LogReport;
 pub use options::SledOptions;
 
 use crate::model::FeedId;

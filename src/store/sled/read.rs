@@ -144,7 +144,7 @@ impl SledRing {
             let layout = view.state.layout_of(number);
             (layout, view.state.home(self.feed, layout))
         };
-        let fault = match load(&self.core, layout, number, home) {
+        let fault = match load(&self.core.seam, layout, number, home) {
             Ok(stored) if stored.head.number == number => {
                 let mut view = self.view.lock();
                 if number >= view.head_block && number < view.next {

@@ -108,10 +108,7 @@ impl SledRing {
     }
 
     /// Changes the state, which is then staged.
-    pub(super) fn change<T>(
-        &self,
-        change: impl FnOnce(&mut View) -> T,
-    ) -> Result<T, StoreError> {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut View) -> T) -> Result<T, StoreError> {
         let (done, state) = {
             let mut view = self.view.lock();
             let done = change(&mut view);

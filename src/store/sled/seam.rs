@@ -33,7 +33,7 @@ use super::{
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
-const DATABASE: &str = "sled";
+pub(super) const DATABASE: &str = "sled";
 /// How long an open waits for reads to end: new ones wait behind it.
 const QUIET: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(super) struct Seam {
     read: AtomicU64,
     written: AtomicU64,
     stopped: OnceLock<String>,
-    _lock: File,
+    lock: File,
 }
 
 impl Seam {
@@ -87,7 +87,7 @@ impl Seam {
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             stopped: OnceLock::new(),
-            _lock: lock,
+            lock,
             options,
         };
         seam.question_suspects()?;
@@ -114,7 +114,11 @@ impl Seam {
             self.suspect(*key);
         }
         if !self.reopen()? {
-            return Err(if mine { SlotError::Unreadable(first) } else { self.spoilt().into() });
+            return Err(if mine {
+                SlotError::Unreadable(first)
+            } else {
+                self.spoilt().into()
+            });
         }
         match self.try_block(key)? {
             Ok(found) => {
@@ -139,7 +143,9 @@ impl Seam {
         self.staged.fetch_add(len, Ordering::Relaxed);
         self.written.fetch_add(len, Ordering::Relaxed);
         let suspect = || self.suspect(*key);
-        self.stage(suspect, |h| h.blocks.insert(key.to_bytes(), block).map(|_| ()))?;
+        self.stage(suspect, |h| {
+            h.blocks.insert(key.to_bytes(), block).map(|_| ())
+        })?;
         Ok(())
     }
 
@@ -242,8 +248,10 @@ impl Seam {
             return Err(stopped(cause));
         };
         let closed = session.take();
-        self.stopped.get_or_init(|| "the store was closed".to_owned());
+        self.stopped
+            .get_or_init(|| "the store was closed".to_owned());
         drop(closed);
+        unlock(&self.lock);
         Ok(())
     }
 
@@ -306,7 +314,8 @@ impl Seam {
         *session = Some(start(&self.options).inspect_err(|e| self.stop_for(e.to_string()))?);
         self.spoilt.store(false, Ordering::SeqCst);
         self.staged.store(0, Ordering::Relaxed);
-        self.limit.store(self.options.reopen_bytes, Ordering::Relaxed);
+        self.limit
+            .store(self.options.reopen_bytes, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -374,7 +383,7 @@ fn stopped(cause: &str) -> StoreError {
     }
 }
 
-fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
     let path = path.to_owned();
     if source.kind() == io::ErrorKind::WouldBlock {
         return StoreError::Locked { path };
@@ -398,12 +407,20 @@ fn start(options: &SledOptions) -> Result<Session, StoreError> {
 }
 
 /// Takes the data directory's lock, which the guard needs before sled takes its own.
-fn lock(dir: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK_FILE);
     let file = File::create(&path).map_err(|e| failed("create", &path, e))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|e| failed("lock", dir, e.into()))?;
     Ok(file)
+}
+
+/// Says so and does not leave it to the end of the file: a process just being started may still
+/// hold a copy.
+pub(super) fn unlock(lock: &File) {
+    if let Err(error) = rustix::fs::flock(lock, FlockOperation::Unlock) {
+        tracing::warn!(%error, "cannot give up the lock of the data directory");
+    }
 }
 
 /// The version the directory was written by; `None` when it is not one of ours.
@@ -448,6 +465,19 @@ fn write_format(dir: &Path) -> Result<(), StoreError> {
         super::guard::sync_dir(dir)
     };
     write().map_err(|e| failed("write", &path, e))
+}
+
+impl Drop for Seam {
+    /// sled flushes when it is dropped, and ends the process where it cannot: what is staged on a
+    /// spoilt handle cannot be flushed.
+    fn drop(&mut self) {
+        let doomed = self.spoilt.load(Ordering::SeqCst) && self.dirty.load(Ordering::SeqCst);
+        if let (true, Some(session)) = (doomed, self.session.get_mut()) {
+            session.leak();
+        }
+        *self.session.get_mut() = None;
+        unlock(&self.lock);
+    }
 }
 
 impl fmt::Debug for Seam {

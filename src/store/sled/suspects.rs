@@ -62,7 +62,12 @@ impl Suspects {
     fn write(&self, slots: &BTreeSet<SlotKey>) -> io::Result<()> {
         let new = self.dir.join("bad-slots.new");
         let mut file = File::create(&new)?;
-        for SlotKey { feed, generation, slot } in slots {
+        for SlotKey {
+            feed,
+            generation,
+            slot,
+        } in slots
+        {
             writeln!(file, "{} {generation} {slot}", feed.0)?;
         }
         file.sync_all()?;
