@@ -6,7 +6,7 @@ mod promises;
 mod random;
 mod retention;
 
-use bed::{Bed, MemoryBed, SledBed};
+use bed::{MemoryBed, SledBed};
 
 macro_rules! suite {
     ($name:ident: $room:ident: $($promise:ident),* $(,)?) => {

@@ -138,7 +138,7 @@ impl<B: Bed> Life<B> {
             .collect();
         let mut blocks = Vec::new();
         ring.replay(0, &mut |block| {
-            blocks.push((block.records.span(), block.marks))
+            blocks.push((block.records.span(), block.marks));
         })
         .unwrap();
         let seeks: Vec<_> = (0..self.time + 2)

@@ -173,7 +173,7 @@ impl RingData {
     pub(super) fn blocks_from(&self, from: Offset) -> Vec<StoredBlock> {
         self.blocks
             .iter()
-            .filter(|block| block.count > 0 && block.end() > from.max(self.head()))
+            .filter(|block| block.end() > from.max(self.head()) && block.count > 0)
             .map(|block| StoredBlock {
                 records: chunk(block),
                 marks: block.marks.clone(),
@@ -186,8 +186,10 @@ impl RingData {
             Clock::Event => block.max_event >= time,
             Clock::Ingest => block.last_ingest >= time,
         };
-        let found = self.blocks.iter().filter(|b| b.count > 0).find(reaches);
-        found.map_or(self.tail(), |block| block.base.max(self.head()))
+        let head = self.head();
+        let mut readable = self.blocks.iter().filter(|b| b.end() > head);
+        let found = readable.find(reaches);
+        found.map_or_else(|| self.tail(), |block| block.base.max(head))
     }
 
     pub(super) fn trim(&mut self, before: Offset) {
@@ -197,7 +199,7 @@ impl RingData {
 
     pub(super) fn expire(&mut self, time: UnixNanos) {
         let kept = self.blocks.iter().find(|block| block.last_ingest >= time);
-        let head = kept.map_or(self.tail(), |block| block.base);
+        let head = kept.map_or_else(|| self.tail(), |block| block.base);
         self.gone.expired = self.gone.expired.max(head);
         self.pass_head();
     }

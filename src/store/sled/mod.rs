@@ -38,7 +38,7 @@ use crate::model::FeedId;
 
 use self::core::Core;
 
-use super::{Engine, Io, Ring, RingSpec, Space, StoreError};
+use super::{Engine, Entry, Io, Ring, RingSpec, Space, StoreError};
 
 /// All feeds in one data directory.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Engine for SledEngine {
         self.core.seam.get(space, key)
     }
 
-    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         self.core.seam.scan(space, prefix)
     }
 

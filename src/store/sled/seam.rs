@@ -21,7 +21,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustix::fs::FlockOperation;
 
-use crate::store::{Io, Space, StoreError};
+use crate::store::{Entry, Io, Space, StoreError};
 
 use super::{
     keys::SlotKey,
@@ -182,11 +182,7 @@ impl Seam {
 
     /// Walks from `prefix` up to the first key without it: an upper bound would not keep sled from
     /// walking to the end of the tree.
-    pub(super) fn scan(
-        &self,
-        space: Space,
-        prefix: &[u8],
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(super) fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let found = self.lease()?.with(|h| {
             let mut found = Vec::new();
             for entry in h.small(space).range(prefix..) {
@@ -397,12 +393,13 @@ pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> St
 
 fn start(options: &SledOptions) -> Result<Session, StoreError> {
     let path = options.dir.join(DATABASE);
-    Session::open(&path, options).map_err(|e| match e.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::Other => StoreError::Damaged {
-            what: path.display().to_string(),
-            detail: e.to_string(),
-        },
-        _ => failed("open", &path, e),
+    Session::open(&path, options).map_err(|e| {
+        let damage = [io::ErrorKind::InvalidData, io::ErrorKind::Other];
+        if damage.contains(&e.kind()) {
+            let (what, detail) = (path.display().to_string(), e.to_string());
+            return StoreError::Damaged { what, detail };
+        }
+        failed("open", &path, e)
     })
 }
 

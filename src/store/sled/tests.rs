@@ -8,7 +8,7 @@ use std::{
 
 use crate::{
     model::{GapReason, NewRecord, Visibility},
-    store::{Append, Engine, Ring, Space, StoreError, Unit, conformance::bed::*},
+    store::{Append, Ring, Space, StoreError, Unit, conformance::bed::*},
 };
 
 use super::{SledEngine, check, keys::SlotKey, options::SledOptions};
