@@ -13,6 +13,7 @@ mod place;
 mod plain;
 mod producers;
 mod remote;
+pub mod serve;
 mod subscribe;
 mod subscribers;
 
@@ -34,6 +35,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(Box<serve::ServeArgs>),
+    Config(Box<serve::ConfigArgs>),
     Ingest(Box<ingest::IngestArgs>),
     Subscribe(Box<subscribe::SubscribeArgs>),
     Latest(latest::LatestArgs),
@@ -62,6 +65,8 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> anyhow::Result<Outcome> {
         match self {
+            Self::Serve(args) => serve_on_all_cores(*args),
+            Self::Config(args) => serve::config(*args).map(|()| Outcome::Done),
             Self::Ingest(args) => block_on(args.run()),
             Self::Subscribe(args) => block_on(args.run()),
             Self::Latest(args) => block_on(args.run()),
@@ -71,6 +76,12 @@ impl Command {
             Self::Feeds(args) => block_on(args.run()),
         }
     }
+}
+
+fn serve_on_all_cores(args: serve::ServeArgs) -> anyhow::Result<Outcome> {
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    runtime.block_on(serve::run(args))?;
+    Ok(Outcome::Done)
 }
 
 /// Runs a client command: one thread for it, a second one for its connection.

@@ -136,9 +136,6 @@ impl Follower {
                 (Read::Records(chunk), origin) => {
                     settled.origin = origin;
                     self.take(&mut settled, &chunk.slice(Span::new(at, limit)), limit);
-                    if self.selection.takes_all(at) {
-                        return Ok(self.settle(settled, visible));
-                    }
                 }
                 (Read::Gap(_), _) if !settled.covers.is_empty() => {
                     return Ok(self.settle(settled, visible));

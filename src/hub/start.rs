@@ -69,11 +69,6 @@ pub struct Selection {
 }
 
 impl Selection {
-    /// Whether every record is wanted from `offset` on.
-    pub(super) fn takes_all(&self, offset: Offset) -> bool {
-        self.filter.is_all() && self.only.as_ref().is_none_or(|(_, until)| offset >= *until)
-    }
-
     /// Whether a record is wanted; asked in offset order.
     pub(super) fn takes(&mut self, offset: Offset, record: &[u8]) -> bool {
         match &mut self.only {

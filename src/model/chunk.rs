@@ -173,10 +173,15 @@ fn varint_len(value: usize) -> usize {
 
 fn put_varint(out: &mut BytesMut, mut value: usize) {
     while value >= 0x80 {
-        out.put_u8((value & 0x7f) as u8 | 0x80);
+        out.put_u8(low_byte(value) | 0x80);
         value >>= 7;
     }
-    out.put_u8((value & 0x7f) as u8);
+    out.put_u8(low_byte(value));
+}
+
+fn low_byte(value: usize) -> u8 {
+    let [low, ..] = value.to_le_bytes();
+    low
 }
 
 fn take_varint(bytes: &[u8]) -> Option<(usize, usize)> {

@@ -20,11 +20,12 @@ pub struct DecimalOutOfRange;
 impl DecimalParts {
     /// Whether these parts are a decimal.
     pub fn in_range(self) -> bool {
-        self.scale <= MAX_SCALE && self.mantissa().abs() < MANTISSA_LIMIT
+        self.scale <= MAX_SCALE && self.mantissa().unsigned_abs() < MANTISSA_LIMIT.unsigned_abs()
     }
 
     fn mantissa(self) -> i128 {
-        (i128::from(self.high) << 64) + i128::from(self.units)
+        // Saturating: any three integers may come from the wire.
+        (i128::from(self.high) << 64).saturating_add(i128::from(self.units))
     }
 }
 
@@ -47,7 +48,6 @@ impl From<Decimal> for DecimalParts {
             reason = "the low 64 bits are what is wanted"
         )]
         let units = mantissa as i64;
-        #[expect(clippy::cast_possible_truncation, reason = "|mantissa| < 2^96")]
         let high = ((mantissa - i128::from(units)) >> 64) as i64;
         Self {
             units,

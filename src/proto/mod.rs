@@ -7,6 +7,9 @@ pub mod wire;
 /// Code generated from `proto/ringfeed/v1`. Every `repeated Record records` is `Vec<Bytes>`.
 #[allow(
     clippy::all,
+    clippy::allow_attributes_without_reason,
+    clippy::clone_on_ref_ptr,
+    clippy::large_futures,
     clippy::pedantic,
     missing_debug_implementations,
     unreachable_pub,

@@ -1,14 +1,15 @@
 //! Feeds: create, get, list, update, trim, delete.
 
-use std::time::Duration;
-
 use tonic::Status;
 
 use super::{Context, page, request, status};
 use crate::{
     hub::{Feed, FeedChange},
-    model::{UnixNanos, Visibility},
-    proto::v1,
+    model::Visibility,
+    proto::{
+        convert::{wire_duration, wire_timestamp},
+        v1,
+    },
 };
 
 pub(super) async fn create(
@@ -115,10 +116,10 @@ fn describe(context: &Context, feed: &Feed) -> v1::Feed {
         epoch: spec.epoch,
         retention: Some(v1::Retention {
             max_bytes: spec.retention.max_bytes,
-            max_age: spec.retention.max_age.map(proto_duration),
+            max_age: spec.retention.max_age.map(wire_duration),
         }),
         visibility: visibility.into(),
-        create_time: Some(timestamp(spec.created)),
+        create_time: Some(wire_timestamp(spec.created)),
         oldest: bounds.head,
         next: bounds.tail,
         bytes: bounds.bytes,
@@ -127,22 +128,7 @@ fn describe(context: &Context, feed: &Feed) -> v1::Feed {
         subscribers: context.hub.subscribers(Some(feed)).len() as u64,
         records_per_second: rates.records_per_second,
         bytes_per_second: rates.bytes_per_second,
-        ring_duration: feed.ring_duration().map(proto_duration),
-        last_append_time: feed.last_append().map(timestamp),
-    }
-}
-
-pub(super) fn timestamp(nanos: UnixNanos) -> prost_types::Timestamp {
-    let second = 1_000_000_000;
-    prost_types::Timestamp {
-        seconds: nanos.div_euclid(second),
-        nanos: i32::try_from(nanos.rem_euclid(second)).unwrap_or_default(),
-    }
-}
-
-pub(super) fn proto_duration(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: duration.subsec_nanos().cast_signed(),
+        ring_duration: feed.ring_duration().map(wire_duration),
+        last_append_time: feed.last_append().map(wire_timestamp),
     }
 }

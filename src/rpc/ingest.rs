@@ -55,7 +55,7 @@ pub(super) async fn run(
     while let Some(answer) = acks.next().await {
         tally.take(answer);
     }
-    match failure.or(tally.failure.take()) {
+    match failure.or_else(|| tally.failure.take()) {
         None => Ok(tally.response()),
         Some(failure) => Err(status::with_progress(&failure, &tally.progress())),
     }

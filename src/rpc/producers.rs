@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use super::{Context, feeds::timestamp, page, request, status};
+use super::{Context, page, request, status};
 use crate::{
     hub::{ProducerKey, ProducerView},
     model::{self, FeedName, Principal},
-    proto::v1,
+    proto::{convert::wire_timestamp, v1},
 };
 
 /// Parts a list's entry names, for its page token; no name has it.
@@ -88,7 +88,7 @@ fn describe(feed: &FeedName, view: &ProducerView) -> v1::Producer {
         principal: view.principal.to_string(),
         durable_sequence: view.durable_sequence,
         connected: view.connected,
-        last_seen_time: Some(timestamp(view.last_seen)),
+        last_seen_time: Some(wire_timestamp(view.last_seen)),
         refused: view.refused,
     }
 }

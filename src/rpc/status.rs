@@ -217,16 +217,13 @@ pub fn with_progress(failure: &Status, progress: &v1::IngestProgress) -> Status 
 
 /// What tonic answers to a message it cannot take, in the terms of this API.
 pub fn of_request(status: Status) -> Status {
-    match status.code() {
-        Code::OutOfRange => quota(
-            "MESSAGE_TOO_LARGE",
-            "message bytes",
-            "a message is at most 1 MiB; send smaller batches",
-        ),
-        Code::Internal if status.message().contains("decode") => invalid_argument(
-            "message",
-            "is not a valid protobuf message; use this server's proto files",
-        ),
-        _ => status,
+    if status.code() == Code::OutOfRange {
+        let text = "a message is at most 1 MiB; send smaller batches";
+        return quota("MESSAGE_TOO_LARGE", "message bytes", text);
     }
+    if status.code() == Code::Internal && status.message().contains("decode") {
+        let text = "is not a valid protobuf message; use this server's proto files";
+        return invalid_argument("message", text);
+    }
+    status
 }

@@ -2,12 +2,14 @@
 
 use tonic::Status;
 
-use super::{
-    Context,
-    feeds::{proto_duration, timestamp},
-    page, request, status,
+use super::{Context, page, request, status};
+use crate::{
+    hub::SubscriberView,
+    proto::{
+        convert::{wire_duration, wire_timestamp},
+        v1,
+    },
 };
-use crate::{hub::SubscriberView, proto::v1};
 
 pub(super) fn list(
     context: &Context,
@@ -49,9 +51,9 @@ fn describe(view: &SubscriberView) -> v1::Subscriber {
         feed: view.feed.to_string(),
         cursor: view.cursor,
         lag_records: view.lag_records,
-        lag: Some(proto_duration(view.lag)),
-        eviction_eta: view.eviction_eta.map(proto_duration),
+        lag: Some(wire_duration(view.lag)),
+        eviction_eta: view.eviction_eta.map(wire_duration),
         fidelity: "full".into(),
-        start_time: Some(timestamp(view.started)),
+        start_time: Some(wire_timestamp(view.started)),
     }
 }

@@ -6,8 +6,11 @@ use super::{info::InfoSender, response};
 use crate::{
     hub::{FollowError, Follower, Origin, Settled, Step, SubscriberGuard},
     model::{self, Cursor, Epoch, Gap, GapReason, Offset},
-    proto::v1::{self, subscribe_response::Event},
-    rpc::{feeds::proto_duration, selector},
+    proto::{
+        convert::wire_duration,
+        v1::{self, subscribe_response::Event},
+    },
+    rpc::selector,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,8 +154,8 @@ impl Leg {
             next: Some(self.cursor(bounds.tail)),
             cursor: Some(self.cursor(self.follower.cursor())),
             lag_records: view.lag_records,
-            lag: Some(proto_duration(view.lag)),
-            eviction_eta: view.eviction_eta.map(proto_duration),
+            lag: Some(wire_duration(view.lag)),
+            eviction_eta: view.eviction_eta.map(wire_duration),
             resume_token,
         }))
     }

@@ -114,7 +114,13 @@ fn timed(time: &str, header: &[&str], row: &[&str]) -> String {
 }
 
 /// What stands beside `column`, a text, and the time it is.
-const TIMES: [(&str, &str, &str); 11] = [
+const TIMES: [(&str, &str, &str); 12] = [
+    // Below a nanosecond: the nearest.
+    (
+        "format = \"unix_seconds\"",
+        "1464183000.0000000006",
+        "2016-05-25T13:30:00.000000001Z",
+    ),
     (
         "format = \"unix_seconds\"",
         "1464183000.023000001",

@@ -1,0 +1,457 @@
+//! The settings of a server: defaults, then the file, then the environment, then flags.
+
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use bytesize::ByteSize;
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    hub::{AutoCreate, HubOptions},
+    model::{Retention, Visibility},
+    store::{MAX_RECORD_BYTES, sled::SledOptions},
+};
+
+/// Prefix of the environment variables; `__` goes down a table: `RINGFEED_STORE__RING_BYTES`.
+const ENV_PREFIX: &str = "RINGFEED_";
+/// Variables with this prefix that are the clients'.
+const CLIENT_VARIABLES: [&str; 6] = [
+    "endpoint",
+    "token",
+    "tls_ca",
+    "tls_cert",
+    "tls_key",
+    "tls_domain",
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EngineKind {
+    /// On disk.
+    Sled,
+    /// In memory: nothing outlives the process.
+    Memory,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+/// Who can reach a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reachable {
+    /// Only this machine.
+    Loopback,
+    Network,
+}
+
+/// Everything that can be set. `ringfeed.example.toml` documents each entry.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    pub listen: SocketAddr,
+    pub metrics_listen: SocketAddr,
+    pub data_dir: PathBuf,
+    pub engine: EngineKind,
+    /// Beyond loopback, traffic is only unencrypted when that is said here.
+    pub plaintext: bool,
+    /// Beyond loopback, callers need no token only when that is said here.
+    pub anonymous: bool,
+    /// Origins of web pages that may call from elsewhere.
+    pub cors_origins: Vec<String>,
+    pub heartbeat: Time,
+    pub shutdown_deadline: Time,
+    pub store: StoreConfig,
+    pub feeds: FeedsConfig,
+    pub limits: LimitsConfig,
+    pub log: LogConfig,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StoreConfig {
+    /// Bytes of all rings together.
+    pub max_total_bytes: Size,
+    /// Bytes of sled's page cache.
+    pub cache_bytes: Size,
+    /// Uploads are refused when less is left on the disk.
+    pub reserve_bytes: Size,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct FeedsConfig {
+    /// Bytes of a ring whose creator names none.
+    pub ring_bytes: Size,
+    pub visibility: Visibility,
+    /// Absent: on loopback.
+    pub auto_create: Option<AutoCreate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LimitsConfig {
+    pub record_bytes: Size,
+    pub key_bytes: Size,
+    pub feeds: usize,
+    pub keys_per_feed: usize,
+    pub producers_per_feed: usize,
+    pub event_time_ahead: Time,
+    pub window_bytes: Size,
+    pub pending_bytes: Size,
+    pub streams_per_connection: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    pub format: LogFormat,
+    /// For instance `info` or `ringfeed=debug,h2=warn`.
+    pub level: String,
+}
+
+/// Bytes as people write them: `256MiB`, `60000B`. Shown exactly, in the largest unit that fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size(pub u64);
+
+impl Size {
+    const fn mib(n: u64) -> Self {
+        Self(n << 20)
+    }
+}
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+        let fits = units
+            .into_iter()
+            .find(|(bits, _)| self.0 > 0 && self.0.is_multiple_of(1 << bits));
+        let (bits, unit) = fits.unwrap_or((0, "B"));
+        write!(f, "{}{unit}", self.0 >> bits)
+    }
+}
+
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size: ByteSize = text.parse()?;
+        Ok(Self(size.as_u64()))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        ByteSize::deserialize(from).map(|size| Self(size.as_u64()))
+    }
+}
+
+/// A duration as people write it: `10s`, `1h 30m`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Time(pub Duration);
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::SignedDuration::try_from(self.0) {
+            Ok(duration) => write!(f, "{duration:#}"),
+            Err(_) => write!(f, "{}s", self.0.as_secs()),
+        }
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Time {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let parsed = text
+            .parse::<jiff::SignedDuration>()
+            .ok()
+            .and_then(|d| d.try_into().ok());
+        let help = || format!("\"{text}\" is no duration; write for instance \"10s\" or \"24h\"");
+        parsed
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom(help()))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let loopback = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+        Self {
+            listen: loopback(50_051),
+            metrics_listen: loopback(9_464),
+            data_dir: "ringfeed-data".into(),
+            engine: EngineKind::Sled,
+            plaintext: false,
+            anonymous: false,
+            cors_origins: vec![],
+            heartbeat: Time(Duration::from_secs(10)),
+            shutdown_deadline: Time(Duration::from_secs(10)),
+            store: StoreConfig::default(),
+            feeds: FeedsConfig::default(),
+            limits: LimitsConfig::default(),
+            log: LogConfig::default(),
+        }
+    }
+}
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self {
+            max_total_bytes: Size(10 << 30),
+            cache_bytes: Size::mib(32),
+            reserve_bytes: Size::mib(64),
+        }
+    }
+}
+
+impl Default for FeedsConfig {
+    fn default() -> Self {
+        Self {
+            ring_bytes: Size::mib(256),
+            visibility: Visibility::Durable,
+            auto_create: None,
+        }
+    }
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            record_bytes: Size(MAX_RECORD_BYTES as u64),
+            key_bytes: Size(256),
+            feeds: 1_000,
+            keys_per_feed: 100_000,
+            producers_per_feed: 10_000,
+            event_time_ahead: Time(Duration::from_secs(24 * 3_600)),
+            window_bytes: Size::mib(64),
+            pending_bytes: Size::mib(32),
+            streams_per_connection: 10_000,
+        }
+    }
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Human,
+            level: "info".into(),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{0}")]
+    Invalid(#[from] Box<figment::Error>),
+    #[error("{name} is {value}; {advice}")]
+    Value {
+        name: &'static str,
+        value: String,
+        advice: &'static str,
+    },
+    #[error(
+        "{listen} can be reached from the network, and {missing}; listen on 127.0.0.1, or allow it with {flag}"
+    )]
+    Exposed {
+        listen: SocketAddr,
+        missing: &'static str,
+        flag: &'static str,
+    },
+}
+
+impl Config {
+    /// Reads the file, where one is named, and the environment; `flags` go over both.
+    pub fn load(file: Option<&Path>, flags: &impl Serialize) -> Result<Self, ConfigError> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = file {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let config: Self = figment
+            .merge(
+                Env::prefixed(ENV_PREFIX)
+                    .ignore(&CLIENT_VARIABLES)
+                    .ignore(&["config"])
+                    .split("__"),
+            )
+            .merge(Serialized::defaults(flags))
+            .extract()
+            .map_err(Box::new)?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        let value = |name, value: String, advice| {
+            Err(ConfigError::Value {
+                name,
+                value,
+                advice,
+            })
+        };
+        let record = self.limits.record_bytes.0;
+        if record == 0 || record > MAX_RECORD_BYTES as u64 {
+            return value(
+                "limits.record_bytes",
+                record.to_string(),
+                "it is 1 to 60000",
+            );
+        }
+        if self.shutdown_deadline.0.is_zero() {
+            return value(
+                "shutdown_deadline",
+                "0".into(),
+                "give streams time to end, say 10s",
+            );
+        }
+        if self.heartbeat.0 < Duration::from_millis(100) {
+            return value(
+                "heartbeat",
+                self.heartbeat.to_string(),
+                "it is at least 100ms",
+            );
+        }
+        if self.limits.pending_bytes.0 < 2 << 20 {
+            let pending = self.limits.pending_bytes.to_string();
+            return value("limits.pending_bytes", pending, "it is at least 2 MiB");
+        }
+        self.check_exposure()
+    }
+
+    /// What others could read or write is only open to them when that was said.
+    fn check_exposure(&self) -> Result<(), ConfigError> {
+        if self.reachable() == Reachable::Loopback {
+            return Ok(());
+        }
+        let exposed = |missing, flag| {
+            Err(ConfigError::Exposed {
+                listen: self.listen,
+                missing,
+                flag,
+            })
+        };
+        if !self.plaintext {
+            return exposed("traffic would be unencrypted", "--plaintext");
+        }
+        if !self.anonymous {
+            return exposed("anybody could call without a token", "--anonymous");
+        }
+        Ok(())
+    }
+
+    pub fn reachable(&self) -> Reachable {
+        if self.listen.ip().is_loopback() {
+            Reachable::Loopback
+        } else {
+            Reachable::Network
+        }
+    }
+
+    pub fn hub_options(&self) -> HubOptions {
+        let bytes = |size: Size| usize::try_from(size.0).unwrap_or(usize::MAX);
+        let by_default = match self.reachable() {
+            Reachable::Loopback => AutoCreate::Yes,
+            Reachable::Network => AutoCreate::No,
+        };
+        HubOptions {
+            retention: Retention {
+                max_bytes: self.feeds.ring_bytes.0,
+                max_age: None,
+            },
+            visibility: self.feeds.visibility,
+            auto_create: self.feeds.auto_create.unwrap_or(by_default),
+            max_total_bytes: self.store.max_total_bytes.0,
+            max_feeds: self.limits.feeds,
+            max_keys_per_feed: self.limits.keys_per_feed,
+            max_producers_per_feed: self.limits.producers_per_feed,
+            max_key_bytes: bytes(self.limits.key_bytes),
+            max_record_bytes: bytes(self.limits.record_bytes),
+            max_event_time_ahead: self.limits.event_time_ahead.0,
+            window_bytes: bytes(self.limits.window_bytes),
+            max_pending_bytes: bytes(self.limits.pending_bytes),
+            ..HubOptions::default()
+        }
+    }
+
+    pub(super) fn sled_options(&self) -> SledOptions {
+        SledOptions {
+            cache_bytes: usize::try_from(self.store.cache_bytes.0).unwrap_or(usize::MAX),
+            reserve_bytes: self.store.reserve_bytes.0,
+            ..SledOptions::new(self.data_dir.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("ringfeed.toml");
+        std::fs::write(&file, text).unwrap();
+        Config::load(Some(&file), &serde_json::json!({}))
+    }
+
+    #[test]
+    fn what_is_shown_can_be_read_back() {
+        let config = Config::default();
+        assert_eq!(parse(&toml::to_string(&config).unwrap()).unwrap(), config);
+    }
+
+    #[test]
+    fn the_example_documents_every_entry_with_its_default() {
+        let example = include_str!("../../ringfeed.example.toml");
+        assert_eq!(parse(example).unwrap(), Config::default());
+        let shown: toml::Table =
+            toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
+        let documented: toml::Table = toml::from_str(example).unwrap();
+        let names = |table: &toml::Table| {
+            let mut names: Vec<String> = table.keys().cloned().collect();
+            for (name, value) in table {
+                names.extend(
+                    value
+                        .as_table()
+                        .into_iter()
+                        .flatten()
+                        .map(|(k, _)| format!("{name}.{k}")),
+                );
+            }
+            names.sort();
+            names
+        };
+        assert_eq!(names(&documented), names(&shown));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let error = |text| parse(text).unwrap_err().to_string();
+        assert!(error("lissten = 1").contains("lissten"));
+        assert!(error("heartbeat = \"fast\"").contains("\"10s\""));
+        assert!(error("listen = \"0.0.0.0:1\"").contains("--plaintext"));
+        assert!(error("listen = \"0.0.0.0:1\"\nplaintext = true").contains("--anonymous"));
+        assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
+    }
+}

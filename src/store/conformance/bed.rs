@@ -1,0 +1,220 @@
+//! An engine under test that can be stopped, cleanly or not, and opened again; and short words
+//! for what the tests do with it.
+
+use std::{fs, path::Path, sync::Arc};
+
+use tempfile::TempDir;
+
+use crate::{
+    model::{Bounds, FeedId, Gap, GapReason, MarkNote, NewRecord, Offset, UnixNanos, Visibility},
+    store::{
+        Append, Engine, MemoryEngine, Read, Ring, RingSpec, Unit,
+        sled::{SledEngine, SledOptions},
+    },
+};
+
+pub(super) const MIB: u64 = 1 << 20;
+pub(super) const FEED: FeedId = FeedId(7);
+
+/// An engine and what it takes to open it again.
+pub(super) trait Bed {
+    fn engine(&self) -> &dyn Engine;
+    /// Closes the engine and opens it again.
+    fn restart(&mut self);
+    /// Opens again what the last flush made durable, as after a power cut.
+    fn cut_power(&mut self);
+
+    fn ring(&self) -> Arc<dyn Ring> {
+        self.open(FEED, MIB, Visibility::Durable)
+    }
+
+    fn immediate(&self) -> Arc<dyn Ring> {
+        self.open(FEED, MIB, Visibility::Immediate)
+    }
+
+    fn open(&self, feed: FeedId, max_bytes: u64, visibility: Visibility) -> Arc<dyn Ring> {
+        let epoch = 99;
+        let spec = RingSpec {
+            feed,
+            epoch,
+            max_bytes,
+            visibility,
+        };
+        self.engine().open_ring(spec).unwrap()
+    }
+
+    fn flush(&self) {
+        self.engine().flush().unwrap();
+    }
+}
+
+pub(super) struct MemoryBed {
+    engine: MemoryEngine,
+}
+
+impl MemoryBed {
+    pub(super) fn new() -> Self {
+        let engine = MemoryEngine::new();
+        Self { engine }
+    }
+}
+
+impl Bed for MemoryBed {
+    fn engine(&self) -> &dyn Engine {
+        &self.engine
+    }
+
+    fn restart(&mut self) {
+        self.engine.close().unwrap();
+        self.engine = self.engine.reopen();
+    }
+
+    fn cut_power(&mut self) {
+        self.engine = self.engine.reopen();
+    }
+}
+
+pub(super) struct SledBed {
+    engine: Option<SledEngine>,
+    dir: TempDir,
+}
+
+impl SledBed {
+    pub(super) fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        let engine = Some(SledEngine::open(options(dir.path())).unwrap());
+        Self { engine, dir }
+    }
+
+    pub(super) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stops the engine, lets `tamper` change its files, and starts it.
+    pub(super) fn tamper(&mut self, tamper: impl FnOnce(&Path)) {
+        self.engine.take().unwrap().close().unwrap();
+        tamper(self.dir.path());
+        self.engine = Some(SledEngine::open(options(self.dir.path())).unwrap());
+    }
+}
+
+pub(super) fn options(dir: &Path) -> SledOptions {
+    SledOptions {
+        reserve_bytes: 1 << 20,
+        ..SledOptions::new(dir)
+    }
+}
+
+impl Bed for SledBed {
+    fn engine(&self) -> &dyn Engine {
+        self.engine.as_ref().unwrap()
+    }
+
+    fn restart(&mut self) {
+        self.tamper(|_| ());
+    }
+
+    /// sled flushes when it is dropped: what counts is a copy made before.
+    fn cut_power(&mut self) {
+        let copy = TempDir::new().unwrap();
+        copy_dir(self.dir.path(), copy.path());
+        self.engine = Some(SledEngine::open(options(copy.path())).unwrap());
+        self.dir = copy;
+    }
+}
+
+fn copy_dir(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_dir(&entry.path(), &to);
+        } else {
+            fs::copy(entry.path(), to).unwrap();
+        }
+    }
+}
+
+pub(super) fn record(len: usize, event_time: UnixNanos) -> NewRecord {
+    NewRecord {
+        bytes: vec![b'x'; len].into(),
+        event_time,
+    }
+}
+
+/// `count` records of `len` bytes, all of one time.
+pub(super) fn append(ring: &dyn Ring, count: usize, len: usize, time: UnixNanos) {
+    put(
+        ring,
+        &vec![record(len, time); count],
+        &[],
+        time,
+        Unit::Record,
+    );
+}
+
+pub(super) fn put(
+    ring: &dyn Ring,
+    records: &[NewRecord],
+    marks: &[Option<MarkNote>],
+    ingest_time: UnixNanos,
+    unit: Unit,
+) {
+    let tail = ring.bounds().tail;
+    let append = Append {
+        records,
+        ingest_time,
+        marks,
+        unit,
+    };
+    let chunk = ring.append(append).unwrap();
+    assert_eq!((chunk.span().from, chunk.len()), (tail, records.len()));
+    assert_eq!(ring.bounds().tail, tail + records.len() as u64);
+}
+
+/// Reads everything from `from` on: each record's offset and size, and the gaps between.
+pub(super) fn drain(ring: &dyn Ring, from: Offset) -> (Vec<(Offset, usize)>, Vec<Gap>) {
+    let (mut at, mut records, mut gaps) = (from, Vec::new(), Vec::new());
+    loop {
+        match ring.read(at, 10_000).unwrap() {
+            Read::AtTail => return (records, gaps),
+            Read::Records(chunk) => {
+                assert_eq!(chunk.span().from, at);
+                assert!(!chunk.is_empty());
+                records.extend(chunk.records().map(|(offset, bytes)| (offset, bytes.len())));
+                at = chunk.span().to;
+            }
+            Read::Gap(gap) => {
+                assert_eq!(gap.span.from, at);
+                assert!(!gap.span.is_empty());
+                gaps.push(gap);
+                at = gap.span.to;
+            }
+        }
+    }
+}
+
+/// The offsets that can be read from `from` on; there must be no gap.
+pub(super) fn offsets(ring: &dyn Ring, from: Offset) -> Vec<Offset> {
+    let (records, gaps) = drain(ring, from);
+    assert_eq!(gaps, []);
+    records.into_iter().map(|(offset, _)| offset).collect()
+}
+
+pub(super) fn gap(from: Offset, to: Offset, count: Option<u64>, reason: GapReason) -> Gap {
+    let span = crate::model::Span::new(from, to);
+    Gap {
+        span,
+        count,
+        reason,
+    }
+}
+
+/// Everything from head to tail can be read, and nothing else.
+pub(super) fn assert_whole(ring: &dyn Ring) -> Bounds {
+    let bounds = ring.bounds();
+    let readable: Vec<_> = (bounds.head..bounds.tail).collect();
+    assert_eq!(offsets(ring, bounds.head), readable);
+    bounds
+}
