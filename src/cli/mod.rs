@@ -1,7 +1,9 @@
 //! The command line: one file per command. Parses, runs, and turns the end into an exit code.
 
 mod args;
+mod check;
 mod cursor_file;
+pub mod demo;
 mod exit;
 mod feeds;
 mod ingest;
@@ -19,7 +21,7 @@ mod subscribers;
 
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 
 use self::exit::Outcome;
@@ -37,6 +39,7 @@ struct Cli {
 enum Command {
     Serve(Box<serve::ServeArgs>),
     Config(Box<serve::ConfigArgs>),
+    Demo(demo::DemoArgs),
     Ingest(Box<ingest::IngestArgs>),
     Subscribe(Box<subscribe::SubscribeArgs>),
     Latest(latest::LatestArgs),
@@ -44,6 +47,7 @@ enum Command {
     Producers(producers::ProducersArgs),
     Subscribers(subscribers::SubscribersArgs),
     Feeds(feeds::FeedsArgs),
+    Check(check::CheckArgs),
 }
 
 /// The whole process: parses its arguments, runs the command, says how it ended.
@@ -65,8 +69,12 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> anyhow::Result<Outcome> {
         match self {
-            Self::Serve(args) => serve_on_all_cores(*args),
+            Self::Serve(args) => on_all_cores(serve::run(*args)).map(|()| Outcome::Done),
             Self::Config(args) => serve::config(*args).map(|()| Outcome::Done),
+            Self::Demo(args) => match on_all_cores(demo::run(args))? {
+                demo::Verdict::Whole => Ok(Outcome::Done),
+                demo::Verdict::Missing => bail!("not everything that was stored came back"),
+            },
             Self::Ingest(args) => block_on(args.run()),
             Self::Subscribe(args) => block_on(args.run()),
             Self::Latest(args) => block_on(args.run()),
@@ -74,14 +82,14 @@ impl Command {
             Self::Producers(args) => block_on(args.run()),
             Self::Subscribers(args) => block_on(args.run()),
             Self::Feeds(args) => block_on(args.run()),
+            Self::Check(args) => args.run(),
         }
     }
 }
 
-fn serve_on_all_cores(args: serve::ServeArgs) -> anyhow::Result<Outcome> {
+fn on_all_cores<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(serve::run(args))?;
-    Ok(Outcome::Done)
+    runtime.block_on(command)
 }
 
 /// Runs a client command: one thread for it, a second one for its connection.

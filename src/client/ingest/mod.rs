@@ -99,7 +99,7 @@ pub enum UploadError {
     TooLarge { index: u64, bytes: usize },
 }
 
-type Listener = Box<dyn FnMut(UploadEvent<'_>) + Send>;
+type Listener = Box<dyn FnMut(UploadEvent<'_>) + Send + Sync>;
 
 /// An upload to one feed. Its methods can be cancelled and called again.
 pub struct Uploader {
@@ -156,7 +156,10 @@ impl Uploader {
 
     /// Calls `listener` on what happens.
     #[must_use]
-    pub fn with_listener(mut self, listener: impl FnMut(UploadEvent<'_>) + Send + 'static) -> Self {
+    pub fn with_listener(
+        mut self,
+        listener: impl FnMut(UploadEvent<'_>) + Send + Sync + 'static,
+    ) -> Self {
         self.listener = Some(Box::new(listener));
         self
     }
