@@ -101,8 +101,7 @@ impl Source {
     ) -> anyhow::Result<Self> {
         let format = match format {
             Some(format) => format,
-            // Nothing at all is no records, whatever it would have been.
-            None if input.first_byte().is_none_or(|byte| byte == b'{') => InputFormat::Jsonl,
+            None if input.first_byte() == Some(b'{') => InputFormat::Jsonl,
             None => InputFormat::Csv,
         };
         let mut identity = blake3::Hasher::new();
