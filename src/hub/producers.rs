@@ -22,6 +22,9 @@ pub(crate) struct ProducerState {
     pub mark: Mark,
     pub last_seen: UnixNanos,
     pub refused: u64,
+    /// How far of the mark is on disk.
+    #[serde(skip)]
+    durable: u64,
     #[serde(skip)]
     dirty: bool,
 }
@@ -54,14 +57,15 @@ impl Producers {
         self.ids.get(key).copied()
     }
 
-    /// Adds a producer that begins at `first`.
+    /// Adds a producer that begins at `first` with `count` records.
     pub(crate) fn begin(
         &mut self,
         key: &ProducerKey,
         first: u64,
+        count: usize,
         limit: usize,
     ) -> Result<Result<u32, TooMany>, SequenceError> {
-        let mark = Mark::begin(first)?;
+        let mark = Mark::begin(first, count)?;
         if self.states.len() >= limit {
             return Ok(Err(TooMany));
         }
@@ -71,13 +75,15 @@ impl Producers {
             mark,
             last_seen: 0,
             refused: 0,
+            durable: 0,
             dirty: true,
         };
         Ok(Ok(self.load(state)))
     }
 
     /// Adds a producer read from disk; they come by their numbers.
-    pub(crate) fn load(&mut self, state: ProducerState) -> u32 {
+    pub(crate) fn load(&mut self, mut state: ProducerState) -> u32 {
+        state.durable = state.mark.sequence();
         let id = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
         let key = ProducerKey {
             producer: Arc::clone(&state.producer),
@@ -86,6 +92,25 @@ impl Producers {
         self.ids.insert(key, id);
         self.states.push(state);
         id
+    }
+
+    /// Forgets the youngest producer, whose first records were not stored: numbers stay dense.
+    pub(crate) fn unborn(&mut self, id: u32) {
+        if self.states.len() == id as usize + 1
+            && let Some(state) = self.states.pop()
+        {
+            self.ids.remove(&ProducerKey {
+                producer: state.producer,
+                principal: state.principal,
+            });
+        }
+    }
+
+    /// Everything of this producer's mark is on disk.
+    pub(crate) fn settle(&mut self, id: u32) {
+        if let Some(state) = self.states.get_mut(id as usize) {
+            state.durable = state.mark.sequence();
+        }
     }
 
     /// The state of a producer that will be changed.
@@ -103,6 +128,7 @@ impl Producers {
     pub(crate) fn catch_up(&mut self, note: &MarkNote, seen: UnixNanos) {
         if let Some(state) = self.state(note.producer) {
             state.mark.catch_up(note.sequence, note.content);
+            state.durable = state.mark.sequence();
             state.last_seen = state.last_seen.max(seen);
         }
     }
@@ -151,7 +177,7 @@ impl Producers {
             principal: Arc::clone(&state.principal),
         };
         ProducerView {
-            durable_sequence: state.mark.sequence(),
+            durable_sequence: state.durable,
             connected: self.uploads.contains_key(&key),
             last_seen: state.last_seen,
             refused: state.refused,
