@@ -1,5 +1,6 @@
 //! cli
 
+pub mod demo;
 pub mod mapping;
 pub mod output;
 pub mod serve;
