@@ -28,6 +28,7 @@ use self::{
     say::Say,
     tape::Tape,
 };
+use super::exit::Outcome;
 use crate::{
     client::{ConnectOptions, Connection},
     proto::v1,
@@ -46,7 +47,7 @@ const LAST_RECORDS_WITHIN: Duration = Duration::from_secs(15);
 /// See the product in ten seconds, on real stock and sensor data.
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "Example:\n  ringfeed demo --duration 20s")]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// End after this long with a summary; without it, Ctrl-C ends it.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     duration: Option<Duration>,
@@ -65,13 +66,13 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Whether everything that was stored came back once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+enum Verdict {
     Whole,
     Missing,
 }
 
 /// Runs the show.
-pub async fn run(args: DemoArgs) -> anyhow::Result<Verdict> {
+pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let say = Say::new();
     let scratch = Scratch::new()?;
@@ -102,7 +103,10 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<Verdict> {
     following.abort();
     let verdict = show.summary(&say, tiny);
     server.stop().await?;
-    Ok(verdict)
+    match verdict {
+        Verdict::Whole => Ok(Outcome::Done),
+        Verdict::Missing => anyhow::bail!("records are missing or doubled: see the summary"),
+    }
 }
 
 /// The usual port, so that what is copied from the screen works; another one when it is taken.
