@@ -22,6 +22,9 @@ pub(crate) struct ProducerState {
     pub mark: Mark,
     pub last_seen: UnixNanos,
     pub refused: u64,
+    /// How far the mark had come at the last flush: it moves before the records are durable.
+    #[serde(skip)]
+    durable: u64,
     #[serde(skip)]
     dirty: bool,
 }
@@ -71,13 +74,15 @@ impl Producers {
             mark,
             last_seen: 0,
             refused: 0,
+            durable: 0,
             dirty: true,
         };
         Ok(Ok(self.load(state)))
     }
 
     /// Adds a producer read from disk; they come by their numbers.
-    pub(crate) fn load(&mut self, state: ProducerState) -> u32 {
+    pub(crate) fn load(&mut self, mut state: ProducerState) -> u32 {
+        state.durable = state.mark.sequence();
         let id = u32::try_from(self.states.len()).unwrap_or(u32::MAX);
         let key = ProducerKey {
             producer: Arc::clone(&state.producer),
@@ -95,6 +100,13 @@ impl Producers {
         Some(state)
     }
 
+    /// Everything taken in of this producer is durable.
+    pub(crate) fn flushed(&mut self, id: u32) {
+        if let Some(state) = self.states.get_mut(id as usize) {
+            state.durable = state.mark.sequence();
+        }
+    }
+
     pub(crate) fn peek(&self, id: u32) -> Option<&ProducerState> {
         self.states.get(id as usize)
     }
@@ -103,6 +115,7 @@ impl Producers {
     pub(crate) fn catch_up(&mut self, note: &MarkNote, seen: UnixNanos) {
         if let Some(state) = self.state(note.producer) {
             state.mark.catch_up(note.sequence, note.content);
+            state.durable = state.mark.sequence();
             state.last_seen = state.last_seen.max(seen);
         }
     }
@@ -151,7 +164,7 @@ impl Producers {
             principal: Arc::clone(&state.principal),
         };
         ProducerView {
-            durable_sequence: state.mark.sequence(),
+            durable_sequence: state.durable,
             connected: self.uploads.contains_key(&key),
             last_seen: state.last_seen,
             refused: state.refused,

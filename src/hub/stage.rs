@@ -91,6 +91,11 @@ impl Group {
     /// Answers every batch: durable.
     pub(super) fn acknowledge(self, chunk: &Chunk) {
         let base = chunk.span().from;
+        let mut state = self.feed.state();
+        for (producer, _) in &self.undo {
+            state.producers.flushed(*producer);
+        }
+        drop(state);
         for staged in self.answers {
             let mut ack = staged.ack;
             let at = |i: usize| base + i as u64;
