@@ -32,7 +32,8 @@ def test_what_was_acknowledged_survives_kill_9(server):
 
 
 def test_kill_9_in_the_middle_of_an_upload_loses_nothing_acknowledged(server):
-    """Three rounds on one data directory; the device sends again from the start each time."""
+    """Three rounds on one data directory; the device sends again from the start each time.
+    What GetProducer called durable counts as acknowledged: a device frees its spool by it."""
     total = 20_000
     for round_number in range(3):
         with server.channel() as channel:

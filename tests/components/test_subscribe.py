@@ -93,7 +93,6 @@ def test_what_retention_took_arrives_as_a_gap(feeds, catalog):
 
 def test_a_subscriber_that_stalls_gets_everything(feeds, server):
     """Small records keep flowing while it reads nothing: one frame for each would end it."""
-    call = subscribe(feeds, selector("sensors"))
     upload(feeds, batch("sensors", readings(1)))
     call = subscribe(feeds, selector("sensors"))
     account = Account(0)
@@ -133,11 +132,16 @@ def test_heartbeats_tell_the_lag(feeds):
     call.cancel()
 
 
-def test_small_answers_are_filled_up(feeds):
+def test_small_answers_are_filled_up(feeds, channel):
     """What the comment of the padding field promises to stock HTTP/2 stacks."""
     upload(feeds, batch("sensors", readings(1)))
-    answers = list(subscribe(feeds, selector("sensors", end=now())))
-    assert answers and all(answer.ByteSize() >= 256 for answer in answers)
+    on_the_wire = channel.unary_stream(
+        "/ringfeed.v1.FeedService/Subscribe",
+        request_serializer=feed_pb2.SubscribeRequest.SerializeToString,
+    )
+    request = feed_pb2.SubscribeRequest(selectors=[selector("sensors", end=now())])
+    answers = list(on_the_wire(request, timeout=CALL_SECONDS))
+    assert answers and all(len(answer) >= 256 for answer in answers)
 
 
 def test_a_decimal_comes_out_as_it_went_in(feeds):
