@@ -38,8 +38,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Serve(Box<serve::ServeArgs>),
-    Demo(demo::DemoArgs),
     Config(Box<serve::ConfigArgs>),
+    Demo(demo::DemoArgs),
     Ingest(Box<ingest::IngestArgs>),
     Subscribe(Box<subscribe::SubscribeArgs>),
     Latest(latest::LatestArgs),
@@ -69,10 +69,9 @@ pub fn main() -> ExitCode {
 impl Command {
     fn run(self) -> anyhow::Result<Outcome> {
         match self {
-            Self::Serve(args) => serve_on_all_cores(*args),
+            Self::Serve(args) => on_all_cores(serve::run(*args)).map(|()| Outcome::Done),
             Self::Config(args) => serve::config(*args).map(|()| Outcome::Done),
-            Self::Demo(args) => block_on(demo::run(args)),
-            Self::Check(args) => check::run(&args),
+            Self::Demo(args) => on_all_cores(demo::run(args)),
             Self::Ingest(args) => block_on(args.run()),
             Self::Subscribe(args) => block_on(args.run()),
             Self::Latest(args) => block_on(args.run()),
@@ -80,14 +79,14 @@ impl Command {
             Self::Producers(args) => block_on(args.run()),
             Self::Subscribers(args) => block_on(args.run()),
             Self::Feeds(args) => block_on(args.run()),
+            Self::Check(args) => args.run(),
         }
     }
 }
 
-fn serve_on_all_cores(args: serve::ServeArgs) -> anyhow::Result<Outcome> {
+fn on_all_cores<T>(command: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    runtime.block_on(serve::run(args))?;
-    Ok(Outcome::Done)
+    runtime.block_on(command)
 }
 
 /// Runs a client command: one thread for it, a second one for its connection.

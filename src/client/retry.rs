@@ -134,7 +134,7 @@ fn share() -> f64 {
 pub(super) struct Patience {
     options: RetryOptions,
     backoff: Backoff,
-    /// Something moved at least once.
+    /// There was a connection once.
     started: bool,
     failing_since: Option<Instant>,
 }
@@ -158,7 +158,8 @@ impl Patience {
 
     /// A call failed: how long to wait before the next one; `None` when it makes no sense.
     pub(super) fn failed(&mut self, status: &Status, now: Instant) -> Option<Duration> {
-        if !self.started && unreachable(status) && self.options.first == FirstConnect::Fail {
+        self.started |= !unreachable(status);
+        if !self.started && self.options.first == FirstConnect::Fail {
             return None;
         }
         let since = *self.failing_since.get_or_insert(now);

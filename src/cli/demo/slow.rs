@@ -208,7 +208,14 @@ async fn follow(connection: Connection) -> anyhow::Result<Following> {
             match event {
                 Event::Records { records, .. } => seen.delivered += records.len() as u64,
                 Event::Gap { gap, .. } => seen.gaps.push(gap.span),
-                _ => continue,
+                Event::CaughtUp { .. }
+                | Event::Heartbeat { .. }
+                | Event::KeyInfo(_)
+                | Event::Bars { .. }
+                | Event::Snapshot { .. }
+                | Event::SnapshotComplete { .. }
+                | Event::ModeChanged { .. }
+                | Event::Disconnected { .. } => continue,
             }
             if figures.send(seen.clone()).await.is_err() {
                 break;

@@ -317,7 +317,7 @@ fn show(feed: &v1::Feed) -> anyhow::Result<()> {
         (
             "rate",
             format!(
-                "{} records, {}/s",
+                "{} in records, {}/s in bytes",
                 plain::rate(feed.records_per_second),
                 plain::bytes(retain::whole(feed.bytes_per_second))
             ),

@@ -242,9 +242,12 @@ fn summary_text(summary: &UploadSummary, broken: u64) -> String {
         let offset = offsets.map_or_else(String::new, |span| format!(", offset {}", span.from));
         return format!("1 stored{offset}, durable");
     }
-    let offsets = offsets.map_or_else(String::new, |span| {
-        format!("; offsets {}..{}, durable", span.from, span.to)
-    });
+    let offsets = match offsets {
+        None => String::new(),
+        // The offsets of a call that was cut are not told.
+        Some(span) if summary.resumed > 0 => format!("; offsets up to {}, durable", span.to),
+        Some(span) => format!("; offsets {}..{}, durable", span.from, span.to),
+    };
     format!(
         "{} stored, {} duplicates, {} refused{offsets}",
         plain::count(summary.stored),

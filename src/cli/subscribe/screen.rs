@@ -229,9 +229,11 @@ fn behind(gap: &GapEntry) -> Cursor {
 
 fn gap_text(feed: &str, gap: &GapEntry) -> String {
     let Span { from, to } = gap.span;
-    let count = gap.count.map_or_else(String::new, |count| {
-        format!(" ({} records)", plain::count(count))
-    });
+    let count = match gap.count {
+        None => String::new(),
+        Some(1) => " (1 record)".to_owned(),
+        Some(count) => format!(" ({} records)", plain::count(count)),
+    };
     let next = behind(gap).offset;
     let what = match gap.reason {
         GapReason::Evicted => "were evicted before they could be read",

@@ -271,10 +271,12 @@ impl Uploader {
         }
     }
 
-    /// Begins a call; with a producer, behind what the server has.
+    /// Begins a call. A first cut sends the whole group again, so that its counts and refusals
+    /// are exact; after a second one it begins behind what the server has, so that also a poor
+    /// link comes to an end.
     async fn open(&mut self) -> Result<(), Status> {
         if let Some(producer) = self.options.producer.clone()
-            && (self.group.cuts() > 0 || self.mark == Mark::NotAsked)
+            && (self.group.cuts() > 1 || self.mark == Mark::NotAsked)
         {
             let known = self.ask(producer).await?;
             if self.mark == Mark::NotAsked {
@@ -348,15 +350,16 @@ impl Uploader {
             self.summary.add_progress(progress.as_ref());
             return Err(UploadError::Status(status));
         };
-        if let Some(sequence) = progress.and_then(|progress| progress.stored_through_sequence) {
-            self.drop_stored(sequence);
-        }
         if let Some(endpoint) = endpoint.filter(|_| status.code() == Code::Unavailable) {
             self.connection.fail_over(&endpoint);
         }
         if !never_arrived {
             self.group.cut();
             self.summary.resumed += 1;
+        }
+        let stored = progress.and_then(|progress| progress.stored_through_sequence);
+        if let Some(sequence) = stored.filter(|_| self.group.cuts() > 1) {
+            self.drop_stored(sequence);
         }
         self.handed = 0;
         self.tell(|_| UploadEvent::Resuming {
@@ -370,11 +373,11 @@ impl Uploader {
     /// Enters the summary of a complete call.
     async fn enter(&mut self, response: v1::IngestResponse, first_index: u64) {
         let mut refused = response.refused;
-        if self.group.cuts() > 0
+        if self.group.is_trimmed()
             && let Some(producer) = self.options.producer.clone()
             && let Ok(Mark::Known { refused: all, .. }) = self.ask(producer).await
         {
-            // Refusals of the calls that were cut: only their number is still known.
+            // Refusals among what was not sent again: only their number is known, if that.
             let before = self.mark.refused() + self.summary.refused;
             refused = refused.max(all.saturating_sub(before));
         }

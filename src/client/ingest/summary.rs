@@ -139,6 +139,7 @@ pub(super) struct Group {
     end: u64,
     bytes: usize,
     cuts: u32,
+    trimmed: bool,
 }
 
 #[derive(Debug)]
@@ -161,6 +162,7 @@ impl Group {
             end: index,
             bytes: 0,
             cuts: 0,
+            trimmed: false,
         }
     }
 
@@ -202,6 +204,11 @@ impl Group {
         self.cuts
     }
 
+    /// Not all of it is sent again.
+    pub(super) fn is_trimmed(&self) -> bool {
+        self.trimmed
+    }
+
     /// A call broke after it was begun.
     pub(super) fn cut(&mut self) {
         self.cuts += 1;
@@ -232,6 +239,7 @@ impl Group {
                 break;
             };
             any = true;
+            self.trimmed = true;
             if batch.end() > known {
                 let stored = usize::try_from(stored).unwrap_or(usize::MAX);
                 batch.records.drain(..stored.min(batch.records.len()));
@@ -260,9 +268,14 @@ impl Group {
             };
         }
         let all = self.end - self.begin;
+        let refused = refused.min(all);
         let before = (mark.sequence() + 1).saturating_sub(first_sequence + self.begin);
-        let duplicates = before.min(all);
-        let refused = refused.min(all - duplicates);
+        // A refused record is refused again, whether its number was used before or not.
+        let sequences = response.refusals.iter().map(|refusal| refusal.sequence);
+        let again = sequences.filter(|&sequence| sequence <= mark.sequence());
+        let duplicates = before
+            .saturating_sub(again.count() as u64)
+            .min(all - refused);
         Counts {
             stored: all - duplicates - refused,
             duplicates,
