@@ -187,7 +187,7 @@ impl RingData {
             Clock::Ingest => block.last_ingest >= time,
         };
         let head = self.head();
-        let mut readable = self.blocks.iter().filter(|b| b.end() > head);
+        let mut readable = (self.blocks.iter()).filter(|b| b.end() > head && b.count > 0);
         let found = readable.find(reaches);
         found.map_or_else(|| self.tail(), |block| block.base.max(head))
     }

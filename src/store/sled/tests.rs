@@ -307,7 +307,7 @@ fn offsets_of_a_damaged_tail_block_are_not_used_again() {
 
 #[test]
 fn opening_again_between_flushes_is_not_seen() {
-    let bed = SledBed::with(|options| options.reopen_bytes = MIB);
+    let bed = SledBed::with(|options| options.reopen_bytes = 4 * MIB);
     let ring = bed.open(FEED, 8 * MIB, Visibility::Durable);
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
