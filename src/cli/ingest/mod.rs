@@ -47,7 +47,8 @@ pub(super) struct IngestArgs {
     #[arg(long, value_name = "FILE")]
     mapping: Option<PathBuf>,
     /// Propose a mapping for this CSV, and upload nothing
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    // Not `exclusive`: that would also exclude what the environment says of the connection.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["feed", "file", "mapping"])]
     guess: Option<PathBuf>,
     /// Records per second at the most, for instance 500/s or 30/m
     #[arg(long, conflicts_with = "speed")]
