@@ -1,14 +1,7 @@
 //! Parse, run, exit code.
-use clap::Parser;
-#[derive(Parser)]
-enum Cli {
-    Serve(ringfeed::cli::serve::ServeArgs),
-    Config(ringfeed::cli::serve::ConfigArgs),
-}
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    match Cli::parse() {
-        Cli::Serve(a) => ringfeed::cli::serve::run(a).await,
-        Cli::Config(a) => ringfeed::cli::serve::config(a),
-    }
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ringfeed::cli::main()
 }

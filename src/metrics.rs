@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
 
 /// What is counted of one feed; made once, so that the hot path looks nothing up.
 #[derive(Clone)]
@@ -197,3 +200,62 @@ pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
+
+/// Gives each metric its help text in the scrape.
+pub fn describe() {
+    for (name, text) in COUNTERS {
+        describe_counter!(name, text);
+    }
+    for (name, text) in GAUGES {
+        describe_gauge!(name, text);
+    }
+    for (name, text) in HISTOGRAMS {
+        describe_histogram!(name, text);
+    }
+}
+
+#[rustfmt::skip]
+const COUNTERS: [(&str, &str); 15] = [
+    ("ringfeed_appended_records_total", "Records stored."),
+    ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
+    ("ringfeed_sent_records_total", "Records handed to subscribers."),
+    ("ringfeed_sent_bytes_total", "Bytes of the records handed to subscribers."),
+    ("ringfeed_duplicate_records_total", "Records sent again by their producer and dropped."),
+    ("ringfeed_evicted_records_total", "Records overwritten by retention."),
+    ("ringfeed_refused_records_total", "Invalid records, by reason."),
+    ("ringfeed_gaps_total", "Gaps told to subscribers, by reason."),
+    ("ringfeed_window_hits_total", "Reads answered from memory."),
+    ("ringfeed_window_misses_total", "Reads answered from the store."),
+    ("ringfeed_block_read_bytes_total", "Bytes of blocks read from the store."),
+    ("ringfeed_block_written_bytes_total", "Bytes of blocks written to the store."),
+    ("ringfeed_rpc_started_total", "Calls begun."),
+    ("ringfeed_rpc_handled_total", "Calls ended, by code."),
+    ("ringfeed_streams_ended_total", "Streams ended, by reason."),
+];
+
+#[rustfmt::skip]
+const GAUGES: [(&str, &str); 14] = [
+    ("ringfeed_oldest_offset", "Oldest offset that can be read."),
+    ("ringfeed_next_offset", "One beyond the newest offset."),
+    ("ringfeed_ring_bytes", "Bytes in the ring."),
+    ("ringfeed_ring_max_bytes", "Size of the ring in bytes."),
+    ("ringfeed_last_append_timestamp_seconds", "When a record was last stored, Unix time."),
+    ("ringfeed_keys", "Keys seen."),
+    ("ringfeed_producers_connected", "Producers with an open upload."),
+    ("ringfeed_subscribers", "Open subscriptions."),
+    ("ringfeed_slowest_subscriber_lag_records", "Records the slowest subscriber is behind."),
+    ("ringfeed_time_to_eviction_seconds", "Until eviction reaches a subscriber; +Inf: not in sight."),
+    ("ringfeed_window_bytes", "Bytes of records kept in memory."),
+    ("ringfeed_disk_free_bytes", "Bytes left on the disk of the data directory."),
+    ("ringfeed_streams_open", "Open streams."),
+    ("ringfeed_build_info", "Version and engine of the server."),
+];
+
+#[rustfmt::skip]
+const HISTOGRAMS: [(&str, &str); 5] = [
+    ("ringfeed_append_to_ack_seconds", "From taking a batch in to its acknowledgement."),
+    ("ringfeed_append_to_send_seconds", "From taking a record in to handing it to a subscriber."),
+    ("ringfeed_source_delay_seconds", "Ingest time less event time; below 0: the source's clock is ahead."),
+    ("ringfeed_flush_seconds", "One flush of the store."),
+    ("ringfeed_rpc_seconds", "Duration of a call or stream."),
+];

@@ -1,7 +1,7 @@
 //! `ringfeed serve`, `ringfeed config`: the server's process.
 
 use std::{
-    io::{self, Write as _},
+    io::{self, IsTerminal as _, Write as _},
     net::SocketAddr,
     path::PathBuf,
 };
@@ -127,6 +127,7 @@ fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
         .with_context(|| format!("log.level \"{}\" is not understood", config.log.level))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(level)
+        .with_ansi(io::stderr().is_terminal())
         .with_writer(io::stderr);
     let installed = match config.log.format {
         LogFormat::Human => builder.try_init(),

@@ -228,7 +228,7 @@ mod tests {
         ) {
             let mut mark = fed(total, batch);
             let mut other = hashes(1..=total);
-            other[(at % total) as usize] ^= 1;
+            other[usize::try_from(at % total).unwrap()] ^= 1;
             let mut first = 1;
             let found = other.chunks(again).any(|part| {
                 let refused = mark.admit(first, part).is_err();

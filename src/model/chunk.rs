@@ -210,7 +210,7 @@ mod tests {
             .iter()
             .enumerate()
             .map(|(i, size)| NewRecord {
-                bytes: vec![i as u8; *size].into(),
+                bytes: vec![u8::try_from(i).unwrap(); *size].into(),
                 event_time: 0,
             })
             .collect()

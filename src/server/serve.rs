@@ -114,6 +114,8 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = routes::router(context, health_service, &self.config.cors_origins)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        // Before the first call or probe is taken: none must find a service missing.
+        set_serving(&health, &self.ready, Ready::Yes).await;
         let background = [
             spawn_admin(self.metrics_listener, admin),
             spawn_housekeeping(Arc::clone(&self.hub), self.metrics.clone()),
@@ -123,7 +125,6 @@ impl Server {
             .add_routes(Routes::from(router))
             .serve_with_incoming_shutdown(accept(self.listener), cut.clone().cancelled_owned());
         let mut serving = tokio::spawn(transport);
-        set_serving(&health, &self.ready, Ready::Yes).await;
 
         let mut failed = self.hub.failed();
         let mut failure = None;

@@ -45,6 +45,12 @@ impl Gone {
     /// The gap that `from`, below `head`, looks at. What a trim covered counts as trimmed, however
     /// much of it had been evicted before.
     pub(super) fn below(&self, from: Offset, head: Offset) -> Gap {
+        if from >= self.trimmed
+            && let Some(mut lost) = self.lost_at(from)
+        {
+            lost.span.to = lost.span.to.min(head);
+            return lost;
+        }
         let (to, reason) = if from < self.trimmed {
             (self.trimmed.min(head), GapReason::Trimmed)
         } else {
@@ -69,6 +75,10 @@ impl Gone {
             count: None,
             reason: GapReason::Lost,
         })
+    }
+
+    pub(super) fn lost_ends_at(&self, offset: Offset) -> bool {
+        self.lost.iter().any(|(_, to)| *to == offset)
     }
 
     /// The gap a bad block leaves, up to the next readable offset or the next loss.

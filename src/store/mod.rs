@@ -115,6 +115,9 @@ pub enum Unit {
 /// The largest record a ring takes, without the server's fields.
 pub const MAX_RECORD_BYTES: usize = 60_000;
 
+/// Key and value of a small entry.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// The answer of a read.
 #[derive(Clone, Debug)]
 pub enum Read {
@@ -162,7 +165,7 @@ pub trait Engine: Send + Sync + Debug {
     fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
 
     /// The entries whose keys begin with `prefix`, in key order.
-    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError>;
+    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError>;
 
     /// Makes everything staged durable: survives `kill -9` and power loss. After an error every
     /// later write fails; reads go on.

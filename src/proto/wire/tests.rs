@@ -26,6 +26,7 @@ fn number(value: f64) -> Payload {
     })
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "every use is an optional field")]
 fn price(units: i64) -> Option<v1::Decimal> {
     Some(v1::Decimal {
         units,
@@ -101,6 +102,7 @@ fn odd_but_real_records_pass() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table, one entry a rule")]
 fn every_rule_names_its_field() {
     let with = |payload| refusal(&record(payload));
     let long_key = v1::Record {

@@ -13,11 +13,11 @@ use crate::{
     },
 };
 
-pub(super) const MIB: u64 = 1 << 20;
-pub(super) const FEED: FeedId = FeedId(7);
+pub(in crate::store) const MIB: u64 = 1 << 20;
+pub(in crate::store) const FEED: FeedId = FeedId(7);
 
 /// An engine and what it takes to open it again.
-pub(super) trait Bed {
+pub(in crate::store) trait Bed {
     fn engine(&self) -> &dyn Engine;
     /// Closes the engine and opens it again.
     fn restart(&mut self);
@@ -48,12 +48,12 @@ pub(super) trait Bed {
     }
 }
 
-pub(super) struct MemoryBed {
+pub(in crate::store) struct MemoryBed {
     engine: MemoryEngine,
 }
 
 impl MemoryBed {
-    pub(super) fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
         let engine = MemoryEngine::new();
         Self { engine }
     }
@@ -74,31 +74,49 @@ impl Bed for MemoryBed {
     }
 }
 
-pub(super) struct SledBed {
+pub(in crate::store) struct SledBed {
     engine: Option<SledEngine>,
     dir: TempDir,
 }
 
 impl SledBed {
-    pub(super) fn new() -> Self {
+    pub(in crate::store) fn new() -> Self {
+        Self::with(|_| ())
+    }
+
+    pub(in crate::store) fn with(change: impl FnOnce(&mut SledOptions)) -> Self {
         let dir = TempDir::new().unwrap();
-        let engine = Some(SledEngine::open(options(dir.path())).unwrap());
+        let mut options = options(dir.path());
+        change(&mut options);
+        let engine = Some(SledEngine::open(options).unwrap());
         Self { engine, dir }
     }
 
-    pub(super) fn dir(&self) -> &Path {
+    pub(in crate::store) fn sled(&self) -> &SledEngine {
+        self.engine.as_ref().unwrap()
+    }
+
+    pub(in crate::store) fn stop(&mut self) {
+        self.engine.take().unwrap().close().unwrap();
+    }
+
+    pub(in crate::store) fn start(&mut self) {
+        self.engine = Some(SledEngine::open(options(self.dir.path())).unwrap());
+    }
+
+    pub(in crate::store) fn dir(&self) -> &Path {
         self.dir.path()
     }
 
     /// Stops the engine, lets `tamper` change its files, and starts it.
-    pub(super) fn tamper(&mut self, tamper: impl FnOnce(&Path)) {
-        self.engine.take().unwrap().close().unwrap();
+    pub(in crate::store) fn tamper(&mut self, tamper: impl FnOnce(&Path)) {
+        self.stop();
         tamper(self.dir.path());
-        self.engine = Some(SledEngine::open(options(self.dir.path())).unwrap());
+        self.start();
     }
 }
 
-pub(super) fn options(dir: &Path) -> SledOptions {
+pub(in crate::store) fn options(dir: &Path) -> SledOptions {
     SledOptions {
         reserve_bytes: 1 << 20,
         ..SledOptions::new(dir)
@@ -136,7 +154,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-pub(super) fn record(len: usize, event_time: UnixNanos) -> NewRecord {
+pub(in crate::store) fn record(len: usize, event_time: UnixNanos) -> NewRecord {
     NewRecord {
         bytes: vec![b'x'; len].into(),
         event_time,
@@ -144,7 +162,7 @@ pub(super) fn record(len: usize, event_time: UnixNanos) -> NewRecord {
 }
 
 /// `count` records of `len` bytes, all of one time.
-pub(super) fn append(ring: &dyn Ring, count: usize, len: usize, time: UnixNanos) {
+pub(in crate::store) fn append(ring: &dyn Ring, count: usize, len: usize, time: UnixNanos) {
     put(
         ring,
         &vec![record(len, time); count],
@@ -154,7 +172,7 @@ pub(super) fn append(ring: &dyn Ring, count: usize, len: usize, time: UnixNanos)
     );
 }
 
-pub(super) fn put(
+pub(in crate::store) fn put(
     ring: &dyn Ring,
     records: &[NewRecord],
     marks: &[Option<MarkNote>],
@@ -174,7 +192,7 @@ pub(super) fn put(
 }
 
 /// Reads everything from `from` on: each record's offset and size, and the gaps between.
-pub(super) fn drain(ring: &dyn Ring, from: Offset) -> (Vec<(Offset, usize)>, Vec<Gap>) {
+pub(in crate::store) fn drain(ring: &dyn Ring, from: Offset) -> (Vec<(Offset, usize)>, Vec<Gap>) {
     let (mut at, mut records, mut gaps) = (from, Vec::new(), Vec::new());
     loop {
         match ring.read(at, 10_000).unwrap() {
@@ -196,13 +214,18 @@ pub(super) fn drain(ring: &dyn Ring, from: Offset) -> (Vec<(Offset, usize)>, Vec
 }
 
 /// The offsets that can be read from `from` on; there must be no gap.
-pub(super) fn offsets(ring: &dyn Ring, from: Offset) -> Vec<Offset> {
+pub(in crate::store) fn offsets(ring: &dyn Ring, from: Offset) -> Vec<Offset> {
     let (records, gaps) = drain(ring, from);
     assert_eq!(gaps, []);
     records.into_iter().map(|(offset, _)| offset).collect()
 }
 
-pub(super) fn gap(from: Offset, to: Offset, count: Option<u64>, reason: GapReason) -> Gap {
+pub(in crate::store) fn gap(
+    from: Offset,
+    to: Offset,
+    count: Option<u64>,
+    reason: GapReason,
+) -> Gap {
     let span = crate::model::Span::new(from, to);
     Gap {
         span,
@@ -212,7 +235,7 @@ pub(super) fn gap(from: Offset, to: Offset, count: Option<u64>, reason: GapReaso
 }
 
 /// Everything from head to tail can be read, and nothing else.
-pub(super) fn assert_whole(ring: &dyn Ring) -> Bounds {
+pub(in crate::store) fn assert_whole(ring: &dyn Ring) -> Bounds {
     let bounds = ring.bounds();
     let readable: Vec<_> = (bounds.head..bounds.tail).collect();
     assert_eq!(offsets(ring, bounds.head), readable);

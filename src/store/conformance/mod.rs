@@ -1,11 +1,12 @@
 //! One suite for every engine: each promise of the contract is a function over a `Bed`, and
 //! `suite!` makes it a test of each engine.
 
-mod bed;
+pub(in crate::store) mod bed;
 mod promises;
+mod random;
 mod retention;
 
-use bed::{Bed, MemoryBed, SledBed};
+use bed::{MemoryBed, SledBed};
 
 macro_rules! suite {
     ($name:ident: $room:ident: $($promise:ident),* $(,)?) => {

@@ -34,7 +34,7 @@ pub(super) fn a_read_is_at_least_one_record_and_near_its_limit(bed: impl Bed) {
 
 pub(super) fn a_record_comes_back_byte_for_byte(mut bed: impl Bed) {
     let ring = bed.ring();
-    let bytes: Vec<u8> = (0..MAX_RECORD_BYTES).map(|i| (i % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..=250).cycle().take(MAX_RECORD_BYTES).collect();
     let record = crate::model::NewRecord {
         bytes: bytes.clone().into(),
         event_time: 3,
@@ -163,7 +163,7 @@ pub(super) fn replay_gives_each_block_with_its_marks(mut bed: impl Bed) {
     ring.replay(0, &mut |block| {
         assert_eq!(block.records.span().from, next);
         next = block.records.span().to;
-        let mut newest = block.marks.clone();
+        let mut newest = block.marks;
         newest.sort_by_key(|mark| mark.sequence);
         let last = u32::try_from(next).unwrap();
         assert_eq!(newest, [note(last - 3), note(last - 2), note(last - 1)]);

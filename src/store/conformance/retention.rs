@@ -124,8 +124,9 @@ pub(super) fn seek_finds_the_block_of_a_time(mut bed: impl Bed) {
         put(&*ring, &[record(20_000, event)], &[], time, Unit::Record);
     }
     drop(ring);
+    // Once with an empty index, once with what the first round left in it.
+    bed.restart();
     for _ in 0..2 {
-        bed.restart();
         let ring = bed.ring();
         assert_eq!(ring.seek(Clock::Ingest, -1).unwrap(), 0);
         for time in 0..40 {
@@ -138,9 +139,10 @@ pub(super) fn seek_finds_the_block_of_a_time(mut bed: impl Bed) {
         }
         assert_eq!(ring.seek(Clock::Ingest, 40).unwrap(), 40);
         assert_eq!(ring.seek(Clock::Event, 40).unwrap(), 40);
-        ring.trim(25).unwrap();
-        assert_eq!(ring.seek(Clock::Ingest, 3).unwrap(), 25);
     }
+    let ring = bed.ring();
+    ring.trim(25).unwrap();
+    assert_eq!(ring.seek(Clock::Ingest, 3).unwrap(), 25);
 }
 
 pub(super) fn a_ring_that_grows_keeps_all_and_takes_more(mut bed: impl Bed) {

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use crate::model::{Bounds, Chunk, FeedId, Offset, UnixNanos, Visibility};
 
 use super::{
-    Append, Clock, Engine, Io, Read, Ring, RingSpec, Space, StoreError, StoredBlock,
+    Append, Clock, Engine, Entry, Io, Read, Ring, RingSpec, Space, StoreError, StoredBlock,
     block::{Packed, Packer},
 };
 use ring::RingData;
@@ -20,6 +20,8 @@ pub struct MemoryEngine {
     inner: Arc<Mutex<Inner>>,
 }
 
+/// Space, key, and the value before.
+type Undo = (&'static str, Vec<u8>, Option<Vec<u8>>);
 type Small = BTreeMap<(&'static str, Vec<u8>), Vec<u8>>;
 
 #[derive(Default)]
@@ -29,7 +31,7 @@ struct Inner {
     /// The rings as of the last flush: copies are made only of those written to since.
     durable: BTreeMap<FeedId, Arc<RingData>>,
     /// What small entries were before they were written since the last flush.
-    undo: Vec<(&'static str, Vec<u8>, Option<Vec<u8>>)>,
+    undo: Vec<Undo>,
     io: Io,
     closed: bool,
 }
@@ -178,7 +180,7 @@ impl Engine for MemoryEngine {
         Ok(self.inner.lock().small.get(&place).cloned())
     }
 
-    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let inner = self.inner.lock();
         let from = (space.name(), prefix.to_vec());
         let found = inner

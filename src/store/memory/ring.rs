@@ -51,8 +51,9 @@ impl RingData {
     }
 
     fn head(&self) -> Offset {
-        let base = self.blocks.front().map_or(0, |block| block.base);
-        base.max(self.gone.head()).min(self.tail())
+        let tail = self.tail();
+        let base = self.blocks.front().map_or(tail, |block| block.base);
+        base.max(self.gone.head()).min(tail)
     }
 
     pub(super) fn bounds(&self) -> Bounds {
@@ -172,7 +173,7 @@ impl RingData {
     pub(super) fn blocks_from(&self, from: Offset) -> Vec<StoredBlock> {
         self.blocks
             .iter()
-            .filter(|block| block.count > 0 && block.end() > from.max(self.head()))
+            .filter(|block| block.end() > from.max(self.head()) && block.count > 0)
             .map(|block| StoredBlock {
                 records: chunk(block),
                 marks: block.marks.clone(),
@@ -185,8 +186,10 @@ impl RingData {
             Clock::Event => block.max_event >= time,
             Clock::Ingest => block.last_ingest >= time,
         };
-        let found = self.blocks.iter().filter(|b| b.count > 0).find(reaches);
-        found.map_or(self.tail(), |block| block.base.max(self.head()))
+        let head = self.head();
+        let mut readable = (self.blocks.iter()).filter(|b| b.end() > head && b.count > 0);
+        let found = readable.find(reaches);
+        found.map_or_else(|| self.tail(), |block| block.base.max(head))
     }
 
     pub(super) fn trim(&mut self, before: Offset) {
@@ -196,7 +199,7 @@ impl RingData {
 
     pub(super) fn expire(&mut self, time: UnixNanos) {
         let kept = self.blocks.iter().find(|block| block.last_ingest >= time);
-        let head = kept.map_or(self.tail(), |block| block.base);
+        let head = kept.map_or_else(|| self.tail(), |block| block.base);
         self.gone.expired = self.gone.expired.max(head);
         self.pass_head();
     }
@@ -204,7 +207,9 @@ impl RingData {
     fn pass_head(&mut self) {
         self.changed = true;
         let head = self.gone.head();
-        self.evict(|block| block.end() <= head);
+        while self.blocks.get(1).is_some_and(|next| next.base <= head) {
+            self.blocks.pop_front();
+        }
     }
 
     pub(super) fn resize(&mut self, max_bytes: u64) -> Result<(), StoreError> {

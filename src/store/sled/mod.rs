@@ -15,6 +15,7 @@ mod format;
 mod guard;
 mod index;
 mod keys;
+mod logs;
 mod options;
 mod read;
 mod recover;
@@ -24,17 +25,20 @@ mod seam;
 mod session;
 mod state;
 mod suspects;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
-pub use check::{BadBlock, CheckReport, LogReport, RingReport, check};
+pub use check::{BadBlock, CheckReport, RingReport, check};
+pub use logs::LogReport;
 pub use options::SledOptions;
 
 use crate::model::FeedId;
 
 use self::core::Core;
 
-use super::{Engine, Io, Ring, RingSpec, Space, StoreError};
+use super::{Engine, Entry, Io, Ring, RingSpec, Space, StoreError};
 
 /// All feeds in one data directory.
 #[derive(Debug)]
@@ -79,7 +83,7 @@ impl Engine for SledEngine {
         self.core.seam.get(space, key)
     }
 
-    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         self.core.seam.scan(space, prefix)
     }
 

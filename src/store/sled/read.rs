@@ -144,7 +144,7 @@ impl SledRing {
             let layout = view.state.layout_of(number);
             (layout, view.state.home(self.feed, layout))
         };
-        let fault = match load(&self.core, layout, number, home) {
+        let fault = match load(&self.core.seam, layout, number, home) {
             Ok(stored) if stored.head.number == number => {
                 let mut view = self.view.lock();
                 if number >= view.head_block && number < view.next {
@@ -196,10 +196,14 @@ impl SledRing {
     }
 
     pub(super) fn seek_time(&self, clock: Clock, time: UnixNanos) -> Result<Offset, StoreError> {
-        let (first, next) = {
+        let (mut first, next, head) = {
             let view = self.view.lock();
-            (view.head_block, view.next)
+            (view.head_block, view.next, view.head())
         };
+        // The head may lie behind its block's records, in a loss.
+        if first < next && self.entry(first)?.is_some_and(|entry| entry.end <= head) {
+            first += 1;
+        }
         let found = match clock {
             Clock::Ingest => self.seek_ingest(first, next, time)?,
             Clock::Event => self.seek_event(first, next, time)?,

@@ -14,7 +14,7 @@ use super::{
     format::{Fault, Home, Stored, decode, encode},
     index::{Entry, Index},
     ring::View,
-    seam::SlotError,
+    seam::{Seam, SlotError},
     state::{Layout, RingState},
 };
 
@@ -53,9 +53,9 @@ impl Recovered {
 }
 
 /// The newest good block, and how many bad ones seem to follow.
-struct Found {
-    block: Option<Block>,
-    bad: u64,
+pub(super) struct Found {
+    pub(super) block: Option<Block>,
+    pub(super) bad: u64,
 }
 
 pub(super) fn recover(
@@ -64,7 +64,7 @@ pub(super) fn recover(
     mut state: RingState,
 ) -> Result<Recovered, StoreError> {
     let slots = Slots {
-        core,
+        seam: &core.seam,
         feed,
         epoch: state.epoch,
     };
@@ -102,14 +102,15 @@ enum Slot {
     Bad,
 }
 
-struct Slots<'a> {
-    core: &'a Core,
-    feed: FeedId,
-    epoch: u64,
+/// The slots of one ring.
+pub(super) struct Slots<'a> {
+    pub(super) seam: &'a Seam,
+    pub(super) feed: FeedId,
+    pub(super) epoch: u64,
 }
 
 impl Slots<'_> {
-    fn newest(&self, state: &RingState) -> Result<Found, StoreError> {
+    pub(super) fn newest(&self, state: &RingState) -> Result<Found, StoreError> {
         let layout = state.layout;
         if let Some(number) = self.last_number(layout)? {
             let bad = self.bad_after(layout, number)?;
@@ -128,28 +129,35 @@ impl Slots<'_> {
 
     /// The number of the newest good block of a layout.
     fn last_number(&self, layout: Layout) -> Result<Option<u64>, StoreError> {
-        let anchor = self.bad_from(layout, 0)?;
-        if anchor == layout.slots {
-            return Ok(None);
-        }
-        let Slot::Holds(number) = self.look(layout, anchor)? else {
+        let Some((anchor, Slot::Holds(number))) = self.good_from(layout, 0, layout.slots)? else {
             return Ok(None);
         };
         let turn = number - anchor;
         let (mut low, mut high) = (anchor, layout.slots);
         while high - low > 1 {
             let middle = low + (high - low) / 2;
-            let mut good = middle;
-            while good < high && self.look(layout, good)? == Slot::Bad {
-                good += 1;
-            }
-            if good < high && self.look(layout, good)? == Slot::Holds(turn + good) {
-                low = good;
-            } else {
-                high = middle;
+            match self.good_from(layout, middle, high)? {
+                Some((slot, Slot::Holds(number))) if number == turn + slot => low = slot,
+                Some(_) | None => high = middle,
             }
         }
         Ok(Some(turn + low))
+    }
+
+    /// The first slot in `from..to` that is not bad.
+    fn good_from(
+        &self,
+        layout: Layout,
+        from: u64,
+        to: u64,
+    ) -> Result<Option<(u64, Slot)>, StoreError> {
+        for slot in from..to {
+            let found = self.look(layout, slot)?;
+            if found != Slot::Bad {
+                return Ok(Some((slot, found)));
+            }
+        }
+        Ok(None)
     }
 
     /// How many bad slots there are from `slot` on.
@@ -194,7 +202,7 @@ impl Slots<'_> {
 
     fn load(&self, layout: Layout, number: u64) -> Result<Stored, LoadError> {
         let home = self.home(layout);
-        load(self.core, layout, number, home)
+        load(self.seam, layout, number, home)
     }
 
     fn home(&self, layout: Layout) -> Home {
@@ -224,10 +232,7 @@ impl Slots<'_> {
             let layout = state.layout_of(block.number);
             let key = layout.key(self.feed, block.number);
             let bytes = encode(&block, self.home(layout));
-            self.core
-                .seam
-                .put_block(&key, &bytes)
-                .map_err(store_error)?;
+            self.seam.put_block(&key, &bytes).map_err(store_error)?;
             left = block;
         }
         Ok(left)
@@ -242,13 +247,13 @@ pub(super) enum LoadError {
 
 /// Reads the block in the slot of block `number`; it may hold another one of its turns.
 pub(super) fn load(
-    core: &Core,
+    seam: &Seam,
     layout: Layout,
     number: u64,
     home: Home,
 ) -> Result<Stored, LoadError> {
     let key = layout.key(home.feed, number);
-    let bytes = core.seam.get_block(&key).map_err(|e| match e {
+    let bytes = seam.get_block(&key).map_err(|e| match e {
         SlotError::Unreadable(cause) => LoadError::Fault(Fault::Unreadable(cause)),
         SlotError::Store(e) => LoadError::Store(e),
     })?;

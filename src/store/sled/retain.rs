@@ -47,8 +47,11 @@ impl SledRing {
     pub(super) fn find_head(&self) -> Result<(), StoreError> {
         let first = self.view.lock().head_block;
         self.begin_at(first)?;
-        let head = self.view.lock().head();
-        self.pass(head)
+        let (head, base) = {
+            let view = self.view.lock();
+            (view.head(), view.head_base)
+        };
+        if head > base { self.pass(head) } else { Ok(()) }
     }
 
     fn move_head(&self, block: u64) -> Result<(), StoreError> {
@@ -62,9 +65,10 @@ impl SledRing {
         // A bad block's base is not known: the head goes on to the next good one.
         let entry = self.next_good(block)?;
         let mut view = self.view.lock();
-        view.head_block = block;
+        let head_block = entry.map_or(block, |entry| entry.number);
+        view.head_block = head_block;
         view.head_base = entry.map_or(view.tail, |entry| entry.base);
-        view.index.forget_before(block);
+        view.index.forget_before(head_block);
         Ok(())
     }
 
@@ -175,9 +179,14 @@ impl SledRing {
         if present >= first {
             return self.change(|view| view.state.previous = None);
         }
-        if let Some(previous) = &mut self.view.lock().state.previous {
-            previous.present = present;
+        if to <= from {
+            return Ok(());
         }
-        Ok(())
+        // In the flush that takes the slots away, so that nobody looks for them.
+        self.change(|view| {
+            if let Some(previous) = &mut view.state.previous {
+                previous.present = present;
+            }
+        })
     }
 }

@@ -21,7 +21,7 @@ use bytes::Bytes;
 use parking_lot::RwLock;
 use rustix::fs::FlockOperation;
 
-use crate::store::{Io, Space, StoreError};
+use crate::store::{Entry, Io, Space, StoreError};
 
 use super::{
     keys::SlotKey,
@@ -33,7 +33,7 @@ use super::{
 const FORMAT: u32 = 1;
 const FORMAT_FILE: &str = "FORMAT";
 const LOCK_FILE: &str = "LOCK";
-const DATABASE: &str = "sled";
+pub(super) const DATABASE: &str = "sled";
 /// How long an open waits for reads to end: new ones wait behind it.
 const QUIET: Duration = Duration::from_millis(200);
 const CLOSE: Duration = Duration::from_secs(5);
@@ -66,7 +66,7 @@ pub(super) struct Seam {
     read: AtomicU64,
     written: AtomicU64,
     stopped: OnceLock<String>,
-    _lock: File,
+    lock: File,
 }
 
 impl Seam {
@@ -87,7 +87,7 @@ impl Seam {
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             stopped: OnceLock::new(),
-            _lock: lock,
+            lock,
             options,
         };
         seam.question_suspects()?;
@@ -182,11 +182,7 @@ impl Seam {
 
     /// Walks from `prefix` up to the first key without it: an upper bound would not keep sled from
     /// walking to the end of the tree.
-    pub(super) fn scan(
-        &self,
-        space: Space,
-        prefix: &[u8],
-    ) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub(super) fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
         let found = self.lease()?.with(|h| {
             let mut found = Vec::new();
             for entry in h.small(space).range(prefix..) {
@@ -251,6 +247,7 @@ impl Seam {
         self.stopped
             .get_or_init(|| "the store was closed".to_owned());
         drop(closed);
+        unlock(&self.lock);
         Ok(())
     }
 
@@ -382,7 +379,7 @@ fn stopped(cause: &str) -> StoreError {
     }
 }
 
-fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
+pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
     let path = path.to_owned();
     if source.kind() == io::ErrorKind::WouldBlock {
         return StoreError::Locked { path };
@@ -396,22 +393,31 @@ fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
 
 fn start(options: &SledOptions) -> Result<Session, StoreError> {
     let path = options.dir.join(DATABASE);
-    Session::open(&path, options).map_err(|e| match e.kind() {
-        io::ErrorKind::InvalidData | io::ErrorKind::Other => StoreError::Damaged {
-            what: path.display().to_string(),
-            detail: e.to_string(),
-        },
-        _ => failed("open", &path, e),
+    Session::open(&path, options).map_err(|e| {
+        let damage = [io::ErrorKind::InvalidData, io::ErrorKind::Other];
+        if damage.contains(&e.kind()) {
+            let (what, detail) = (path.display().to_string(), e.to_string());
+            return StoreError::Damaged { what, detail };
+        }
+        failed("open", &path, e)
     })
 }
 
 /// Takes the data directory's lock, which the guard needs before sled takes its own.
-fn lock(dir: &Path) -> Result<File, StoreError> {
+pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
     let path = dir.join(LOCK_FILE);
     let file = File::create(&path).map_err(|e| failed("create", &path, e))?;
     rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
         .map_err(|e| failed("lock", dir, e.into()))?;
     Ok(file)
+}
+
+/// Says so and does not leave it to the end of the file: a process just being started may still
+/// hold a copy.
+pub(super) fn unlock(lock: &File) {
+    if let Err(error) = rustix::fs::flock(lock, FlockOperation::Unlock) {
+        tracing::warn!(%error, "cannot give up the lock of the data directory");
+    }
 }
 
 /// The version the directory was written by; `None` when it is not one of ours.
@@ -456,6 +462,19 @@ fn write_format(dir: &Path) -> Result<(), StoreError> {
         super::guard::sync_dir(dir)
     };
     write().map_err(|e| failed("write", &path, e))
+}
+
+impl Drop for Seam {
+    /// sled flushes when it is dropped, and ends the process where it cannot: what is staged on a
+    /// spoilt handle cannot be flushed.
+    fn drop(&mut self) {
+        let doomed = self.spoilt.load(Ordering::SeqCst) && self.dirty.load(Ordering::SeqCst);
+        if let (true, Some(session)) = (doomed, self.session.get_mut()) {
+            session.leak();
+        }
+        *self.session.get_mut() = None;
+        unlock(&self.lock);
+    }
 }
 
 impl fmt::Debug for Seam {

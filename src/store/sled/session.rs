@@ -4,6 +4,7 @@ use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    time::Duration,
 };
 
 use parking_lot::{Mutex, RwLockReadGuard};
@@ -21,6 +22,9 @@ const NEVER_MS: usize = 10 * 365 * 24 * 3_600_000;
 /// Blocks rest as they are: this level finds nothing and copies. With compression a block would
 /// take another slab at each turn of the ring, and each slab keeps its greatest size.
 const NO_COMPRESSION: i32 = -131_072;
+
+const OPEN_ATTEMPTS: u32 = 100;
+const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
 type Db = ::sled::Db<FANOUT>;
 type Tree = ::sled::Tree<FANOUT>;
@@ -61,9 +65,7 @@ impl Session {
             .cache_capacity_bytes(options.cache_bytes)
             .flush_every_ms(Some(NEVER_MS))
             .zstd_compression_level(NO_COMPRESSION);
-        // sled panics on some kinds of damage.
-        let db: Db = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .unwrap_or_else(|_| Err(io::Error::other("sled cannot make sense of its files")))?;
+        let db = open_db(&config)?;
         if new {
             guard::after_creation(dir)?;
         }
@@ -105,6 +107,24 @@ impl Handle {
         catch_unwind(AssertUnwindSafe(|| self.db.flush()))
             .unwrap_or_else(|_| Err(io::Error::other("sled panicked while it flushed")))
             .map(|_| ())
+    }
+}
+
+/// The data directory is ours, so sled's own lock can only be held by a copy of our last handle
+/// in a process that is just being started: that ends in a moment.
+fn open_db(config: &::sled::Config) -> io::Result<Db> {
+    let mut attempts = 0;
+    loop {
+        // sled panics on some kinds of damage.
+        let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
+            .unwrap_or_else(|_| Err(io::Error::other("sled cannot make sense of its files")));
+        match opened {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock && attempts < OPEN_ATTEMPTS => {
+                attempts += 1;
+                std::thread::sleep(OPEN_PAUSE);
+            }
+            opened => return opened,
+        }
     }
 }
 

@@ -111,7 +111,9 @@ impl RingState {
 
     /// The oldest block that is kept when `tail` is the newest.
     pub(super) fn oldest(&self, tail: u64) -> u64 {
-        let floor = self.previous.map_or(self.layout.first, |p| p.kept);
+        let floor = self
+            .previous
+            .map_or(self.layout.first, |p| p.kept.max(p.present));
         self.layout.geometry().oldest(tail).max(floor)
     }
 

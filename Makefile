@@ -1,0 +1,61 @@
+# `make demo` shows the product, `make test` proves it. `make help` lists the rest.
+
+TOOLS := $(CURDIR)/.tools
+VENV := $(TOOLS)/venv/bin
+STEP := tests/step
+COMPONENTS := tests/components
+# Without writing bytecode beside the tests, and with the tools the tests bring.
+export PYTHONDONTWRITEBYTECODE := 1
+export PATH := $(VENV):$(PATH)
+
+.PHONY: help demo web build test torture install fmt clippy rust proto components proto-release clean
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+
+demo: web ## Build, and see the product on real stock and sensor data until Ctrl-C
+	cargo run --release -- demo $(DEMO)
+
+web: ## Build the page, where there is one
+	@if [ -f web/package.json ] && command -v npm >/dev/null; \
+	then cd web && npm ci --no-audit --no-fund && npm run build; \
+	else echo "no page to build: the server shows its plain status page"; fi
+
+build: ## Build the server and the command line: target/release/ringfeed
+	@$(STEP) build cargo build --release
+
+test: ## Install what the tests need, then run every check and test
+	@rm -rf $(TOOLS)/results
+	@$(MAKE) --no-print-directory install fmt clippy build rust proto components
+	@$(STEP) --total
+
+torture: export RINGFEED_TORTURE := 1
+torture: test ## The same with the long forms: more kills, larger rings, longer runs
+
+install: # A virtual environment, npm packages and Prometheus, all below .tools and node_modules
+	@$(STEP) install $(COMPONENTS)/install $(TOOLS)
+
+fmt:
+	@$(STEP) fmt cargo fmt --check
+
+clippy:
+	@$(STEP) clippy cargo clippy --release --all-targets -- -D warnings
+
+rust: # No test is run twice: one that fails now and then fails
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then $(STEP) rust cargo nextest run --release --no-fail-fast --retries 0; \
+	else $(STEP) rust cargo test --release --no-fail-fast; fi
+
+proto: # Against the image of what clients were last told to build with
+	@$(STEP) buf-lint buf lint proto
+	@$(STEP) buf-breaking buf breaking proto --against proto/released.binpb
+
+proto-release: ## Take proto/ as what later versions must stay compatible with
+	buf build proto --exclude-source-info -o proto/released.binpb
+
+components: build
+	@$(STEP) clients pytest $(COMPONENTS)
+	@$(STEP) gRPC-Web npm --prefix $(COMPONENTS)/node test
+
+clean: ## Remove what was built and installed
+	rm -rf target $(TOOLS) $(COMPONENTS)/node/node_modules $(COMPONENTS)/node/generated

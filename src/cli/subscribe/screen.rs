@@ -1,0 +1,357 @@
+//! What a subscription looks like: records on stdout, everything else on stderr, and the place
+//! behind what was surely written.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    io::Write,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use prost::Message as _;
+use tokio_util::sync::CancellationToken;
+
+use super::note;
+use crate::{
+    cli::{
+        output::{Entry, Printer},
+        plain,
+    },
+    client::{Event, GapEntry},
+    model::{Cursor, GapReason, Span, now},
+    proto::{convert::std_duration, v1},
+};
+
+/// Eviction that is nearer than this is said without being asked.
+const URGENT: Duration = Duration::from_secs(60);
+
+/// Which heartbeats are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heartbeats {
+    All,
+    /// Those of a feed whose records are about to be lost for us.
+    Urgent,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flow {
+    GoOn,
+    Stop,
+}
+
+pub(super) struct Screen<W: Write> {
+    printer: Printer<W>,
+    infos: HashMap<(String, String), v1::KeyInfo>,
+    /// Records still wanted.
+    left: Option<u64>,
+    heartbeats: Heartbeats,
+    stop: CancellationToken,
+    disconnected: bool,
+    /// Behind what was handed to the printer.
+    printed: BTreeMap<String, Cursor>,
+    /// Behind what was flushed.
+    flushed: BTreeMap<String, Cursor>,
+}
+
+impl<W: Write> Screen<W> {
+    pub(super) fn new(
+        printer: Printer<W>,
+        count: Option<u64>,
+        heartbeats: Heartbeats,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            printer,
+            infos: HashMap::new(),
+            left: count,
+            heartbeats,
+            stop,
+            disconnected: false,
+            printed: BTreeMap::new(),
+            flushed: BTreeMap::new(),
+        }
+    }
+
+    /// Where each feed stands after what was written and flushed.
+    pub(super) fn flushed(&self) -> &BTreeMap<String, Cursor> {
+        &self.flushed
+    }
+
+    /// Shows an event, and flushes it.
+    pub(super) fn show(&mut self, event: Event) -> anyhow::Result<Flow> {
+        self.tell_connection(&event);
+        let flow = match event {
+            Event::Records {
+                feed,
+                epoch,
+                covers,
+                records,
+                ..
+            } => self.records(&feed, epoch, covers, records)?,
+            Event::Snapshot { batch, .. } => {
+                let epoch = batch.as_of.unwrap_or_default().epoch;
+                for record in batch.records {
+                    self.record(&batch.feed, epoch, record)?;
+                }
+                Flow::GoOn
+            }
+            Event::Gap { feed, gap, .. } => {
+                // In the order in which it happened, also where both go to one terminal.
+                self.printer.flush()?;
+                note(&gap_text(&feed, &gap));
+                self.place(&feed, behind(&gap));
+                Flow::GoOn
+            }
+            Event::CaughtUp { feed, next, .. } => {
+                self.place(&feed, next);
+                Flow::GoOn
+            }
+            Event::KeyInfo(update) => {
+                let info = update.info.unwrap_or_default();
+                self.infos.insert((update.feed, update.key), info);
+                Flow::GoOn
+            }
+            Event::Heartbeat { heartbeat, .. } => {
+                self.heartbeat(&heartbeat);
+                Flow::GoOn
+            }
+            Event::Bars { .. }
+            | Event::SnapshotComplete { .. }
+            | Event::ModeChanged { .. }
+            | Event::Disconnected { .. } => Flow::GoOn,
+        };
+        self.printer.flush()?;
+        self.flushed.clone_from(&self.printed);
+        Ok(flow)
+    }
+
+    fn records(
+        &mut self,
+        feed: &str,
+        epoch: u64,
+        covers: Span,
+        records: Vec<Bytes>,
+    ) -> anyhow::Result<Flow> {
+        for record in records {
+            let offset = self.record(feed, epoch, record)? + 1;
+            let enough = self.left == Some(0);
+            if enough || self.stop.is_cancelled() {
+                self.place(feed, Cursor { epoch, offset });
+                return Ok(Flow::Stop);
+            }
+        }
+        let offset = covers.to;
+        self.place(feed, Cursor { epoch, offset });
+        Ok(Flow::GoOn)
+    }
+
+    /// Prints a record and returns its offset.
+    fn record(&mut self, feed: &str, epoch: u64, bytes: Bytes) -> anyhow::Result<u64> {
+        let record = v1::Record::decode(bytes)?;
+        let info = if self.infos.is_empty() {
+            None
+        } else {
+            self.infos.get(&(feed.to_owned(), record.key.clone()))
+        };
+        let entry = Entry {
+            feed,
+            epoch,
+            record: &record,
+            info,
+        };
+        self.printer.record(&entry, now())?;
+        self.left = self.left.map(|left| left - 1);
+        Ok(record.offset)
+    }
+
+    fn place(&mut self, feed: &str, place: Cursor) {
+        match self.printed.get_mut(feed) {
+            Some(known) => *known = place,
+            None => drop(self.printed.insert(feed.to_owned(), place)),
+        }
+    }
+
+    /// Says once that the connection is gone, and once that it is back.
+    fn tell_connection(&mut self, event: &Event) {
+        let now_gone = match event {
+            Event::Disconnected { reason, .. } => Some(reason),
+            Event::Records { .. }
+            | Event::Gap { .. }
+            | Event::CaughtUp { .. }
+            | Event::Heartbeat { .. }
+            | Event::KeyInfo(_)
+            | Event::Bars { .. }
+            | Event::Snapshot { .. }
+            | Event::SnapshotComplete { .. }
+            | Event::ModeChanged { .. } => None,
+        };
+        match (self.disconnected, now_gone) {
+            (false, Some(reason)) => note(&format!("connection lost ({reason}), connecting again")),
+            (true, None) => note("connected again, going on where it stopped"),
+            (true, Some(_)) | (false, None) => {}
+        }
+        self.disconnected = now_gone.is_some();
+    }
+
+    fn heartbeat(&self, heartbeat: &v1::Heartbeat) {
+        let eta = heartbeat.eviction_eta.as_ref().and_then(std_duration);
+        let urgent = eta.is_some_and(|eta| eta < URGENT);
+        if self.heartbeats == Heartbeats::Urgent && !urgent {
+            return;
+        }
+        let cursor = heartbeat.cursor.clone().unwrap_or_default();
+        let next = heartbeat.next.as_ref().map_or(0, |next| next.offset);
+        let lag = heartbeat.lag.as_ref().and_then(std_duration);
+        let lag = lag.filter(|lag| !lag.is_zero());
+        let lag = lag.map_or_else(String::new, |lag| format!(", {}", plain::duration(lag)));
+        let evicted = eta.map_or_else(String::new, |eta| {
+            format!("; eviction reaches it in {}", plain::duration(eta))
+        });
+        note(&format!(
+            "{}: at {} of {next}, {} records behind{lag}{evicted}",
+            cursor.feed,
+            cursor.offset,
+            plain::count(heartbeat.lag_records),
+        ));
+    }
+}
+
+/// Where it goes on after a gap.
+fn behind(gap: &GapEntry) -> Cursor {
+    match (gap.reason, gap.oldest) {
+        (GapReason::EpochChanged, Some(oldest)) => oldest,
+        _ => Cursor {
+            epoch: gap.epoch,
+            offset: gap.span.to,
+        },
+    }
+}
+
+fn gap_text(feed: &str, gap: &GapEntry) -> String {
+    let Span { from, to } = gap.span;
+    let count = match gap.count {
+        None => String::new(),
+        Some(1) => " (1 record)".to_owned(),
+        Some(count) => format!(" ({} records)", plain::count(count)),
+    };
+    let next = behind(gap).offset;
+    let what = match gap.reason {
+        GapReason::Evicted => "were evicted before they could be read",
+        GapReason::Trimmed => "were trimmed",
+        GapReason::Jumped => "were left out to catch up",
+        GapReason::Lost => "were lost in an unclean stop of the server",
+        GapReason::Corrupt => "are damaged on the server's disk",
+        GapReason::EpochChanged => {
+            return format!(
+                "gap in {feed}: the feed was created anew or restored since offset {from}; going on at {next}"
+            );
+        }
+    };
+    format!("gap in {feed}: offsets {from}..{to}{count} {what}; going on at {next}")
+}
+
+impl<W: Write> std::fmt::Debug for Screen<W> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Screen")
+            .field("flushed", &self.flushed)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::cli::output::{Colour, Format};
+
+    struct Pipe {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl Write for &mut Pipe {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if bytes.len() > self.room {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            }
+            self.room -= bytes.len();
+            self.written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn screen(pipe: &mut Pipe, count: Option<u64>) -> Screen<&mut Pipe> {
+        let printer = Printer::new(Format::Jsonl, Colour::Off, pipe);
+        Screen::new(printer, count, Heartbeats::Urgent, CancellationToken::new())
+    }
+
+    fn batch(from: u64, to: u64) -> Event {
+        let record = |offset| {
+            let record = v1::Record {
+                key: "k".to_owned(),
+                offset,
+                ..v1::Record::default()
+            };
+            record.encode_to_vec().into()
+        };
+        Event::Records {
+            selector: 0,
+            feed: "f".to_owned(),
+            epoch: 1,
+            covers: Span::new(from, to + 5),
+            records: (from..to).map(record).collect(),
+        }
+    }
+
+    fn offset(screen: &Screen<&mut Pipe>) -> Option<u64> {
+        screen.flushed().get("f").map(|place| place.offset)
+    }
+
+    #[test]
+    fn the_place_is_behind_the_last_record_that_was_wanted() {
+        let mut pipe = Pipe {
+            room: usize::MAX,
+            written: Vec::new(),
+        };
+        let mut screen = screen(&mut pipe, Some(3));
+        assert_eq!(screen.show(batch(0, 2)).unwrap(), Flow::GoOn);
+        assert_eq!(offset(&screen), Some(7));
+        assert_eq!(screen.show(batch(7, 9)).unwrap(), Flow::Stop);
+        assert_eq!(offset(&screen), Some(8));
+        drop(screen);
+        assert_eq!(pipe.written.iter().filter(|&&b| b == b'\n').count(), 3);
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_not_passed() {
+        let mut pipe = Pipe {
+            room: 200,
+            written: Vec::new(),
+        };
+        let mut screen = screen(&mut pipe, None);
+        screen.show(batch(0, 1)).unwrap();
+        let before = offset(&screen);
+        assert!(screen.show(batch(6, 100)).is_err());
+        assert_eq!(offset(&screen), before);
+    }
+
+    #[test]
+    fn a_gap_says_what_happened_in_one_line() {
+        let gap = GapEntry {
+            epoch: 1,
+            span: Span::new(10, 1_500),
+            count: Some(1_490),
+            reason: GapReason::Evicted,
+            oldest: None,
+        };
+        assert_eq!(
+            gap_text("f", &gap),
+            "gap in f: offsets 10..1500 (1,490 records) were evicted before they could be read; going on at 1500"
+        );
+    }
+}

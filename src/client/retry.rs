@@ -1,0 +1,232 @@
+//! When to try again, and after how long. One place, so that uploads and subscriptions agree.
+
+use std::{
+    error::Error,
+    time::{Duration, Instant},
+};
+
+use tonic::{Code, Status};
+use tonic_types::StatusExt as _;
+
+const FIRST: Duration = Duration::from_millis(50);
+const MAX: Duration = Duration::from_secs(5);
+
+/// What to do about a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Trying again changes nothing.
+    Never,
+    /// After a backoff.
+    Backoff,
+    /// The server says when.
+    After(Duration),
+}
+
+/// How stubborn a stream is.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryOptions {
+    pub first: FirstConnect,
+    /// Gives up when nothing moved for this long; `None`: never.
+    pub give_up_after: Option<Duration>,
+}
+
+impl Default for RetryOptions {
+    fn default() -> Self {
+        Self {
+            first: FirstConnect::Fail,
+            give_up_after: None,
+        }
+    }
+}
+
+/// What happens when the first attempt of all finds no server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstConnect {
+    /// It is an error: a wrong address should be said, not waited for.
+    Fail,
+    Retry,
+}
+
+/// Whether a call that failed with `status` may be made again. Transport errors come as Unknown,
+/// Unavailable, Internal or Cancelled, so those are tried again; what a server refuses is not.
+pub fn retry(status: &Status) -> Retry {
+    let after = || status.get_details_retry_info()?.retry_delay;
+    match status.code() {
+        Code::Ok
+        | Code::InvalidArgument
+        | Code::PermissionDenied
+        | Code::Unauthenticated
+        | Code::FailedPrecondition
+        | Code::NotFound
+        | Code::AlreadyExists
+        | Code::Unimplemented
+        | Code::OutOfRange
+        | Code::DataLoss => Retry::Never,
+        // Without a time it is a limit that waiting does not lift.
+        Code::ResourceExhausted => after().map_or(Retry::Never, Retry::After),
+        Code::Cancelled
+        | Code::Unknown
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::Internal
+        | Code::Unavailable => after().map_or(Retry::Backoff, Retry::After),
+    }
+}
+
+/// Whether no connection came about: the call has certainly not reached a server.
+pub fn unreachable(status: &Status) -> bool {
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if error.is::<tonic::ConnectError>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// Whether the server does not let us know: a token for one thing need not be one for another.
+pub(super) fn hidden(status: &Status) -> bool {
+    matches!(status.code(), Code::PermissionDenied | Code::Unimplemented)
+}
+
+/// Exponential backoff with full jitter: between nothing and 50 ms, 100 ms, .. 5 s.
+#[derive(Clone, Debug, Default)]
+pub struct Backoff {
+    attempt: u32,
+}
+
+impl Backoff {
+    /// The next delay.
+    pub fn next_delay(&mut self) -> Duration {
+        self.ceiling().mul_f64(share())
+    }
+
+    /// Something moved: begin anew.
+    pub fn reset(&mut self) {
+        self.attempt = 0;
+    }
+
+    fn ceiling(&mut self) -> Duration {
+        let ceiling = FIRST.saturating_mul(1 << self.attempt.min(16)).min(MAX);
+        self.attempt += 1;
+        ceiling
+    }
+
+    /// The delay that `retry` asks for: a little jitter on top of the server's own time, so that
+    /// those it told the same do not come back at once.
+    pub(super) fn delay_for(&mut self, retry: Retry) -> Option<Duration> {
+        match retry {
+            Retry::Never => None,
+            Retry::Backoff => Some(self.next_delay()),
+            Retry::After(delay) => Some(delay + FIRST.mul_f64(share())),
+        }
+    }
+}
+
+/// Uniform in 0..1; without randomness, 1.
+fn share() -> f64 {
+    getrandom::u32().map_or(1.0, |random| f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Watches whether anything moves.
+#[derive(Debug)]
+pub(super) struct Patience {
+    options: RetryOptions,
+    backoff: Backoff,
+    /// Endpoints that were not tried yet; none as soon as there was a connection.
+    untried: usize,
+    /// There was a connection once.
+    started: bool,
+    failing_since: Option<Instant>,
+}
+
+impl Patience {
+    pub(super) fn new(options: RetryOptions, endpoints: usize) -> Self {
+        Self {
+            options,
+            untried: endpoints,
+            backoff: Backoff::default(),
+            started: false,
+            failing_since: None,
+        }
+    }
+
+    /// Something moved.
+    pub(super) fn progress(&mut self) {
+        self.started = true;
+        self.failing_since = None;
+        self.backoff.reset();
+    }
+
+    /// A call failed: how long to wait before the next one; `None` when it makes no sense.
+    pub(super) fn failed(&mut self, status: &Status, now: Instant) -> Option<Duration> {
+        self.started |= !unreachable(status);
+        if !self.started && self.options.first == FirstConnect::Fail {
+            self.untried = self.untried.saturating_sub(1);
+            return (self.untried > 0).then_some(Duration::ZERO);
+        }
+        let since = *self.failing_since.get_or_insert(now);
+        let tired = self.options.give_up_after;
+        if tired.is_some_and(|limit| now.duration_since(since) >= limit) {
+            return None;
+        }
+        self.backoff.delay_for(retry(status))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::{ErrorDetails, StatusExt};
+
+    #[test]
+    fn delays_grow_to_a_ceiling_and_begin_anew() {
+        let mut backoff = Backoff::default();
+        let ceilings: Vec<_> = (0..9).map(|_| backoff.ceiling().as_millis()).collect();
+        assert_eq!(ceilings, [50, 100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        backoff.reset();
+        for _ in 0..100 {
+            backoff.reset();
+            assert!(backoff.next_delay() <= FIRST);
+        }
+    }
+
+    #[test]
+    fn refusals_are_final_and_transport_errors_are_not() {
+        assert_eq!(retry(&Status::invalid_argument("")), Retry::Never);
+        assert_eq!(retry(&Status::permission_denied("")), Retry::Never);
+        for code in [
+            Code::Unknown,
+            Code::Unavailable,
+            Code::Internal,
+            Code::Cancelled,
+        ] {
+            assert_eq!(retry(&Status::new(code, "")), Retry::Backoff, "{code:?}");
+        }
+        assert_eq!(retry(&Status::resource_exhausted("")), Retry::Never);
+        let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(3)));
+        let status = Status::with_error_details(Code::ResourceExhausted, "", details);
+        assert_eq!(retry(&status), Retry::After(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn patience_ends_when_nothing_moves_for_long() {
+        let options = RetryOptions {
+            first: FirstConnect::Retry,
+            give_up_after: Some(Duration::from_secs(60)),
+        };
+        let mut patience = Patience::new(options, 1);
+        let begin = Instant::now();
+        let failed = |patience: &mut Patience, second| {
+            let now = begin + Duration::from_secs(second);
+            patience.failed(&Status::unavailable(""), now)
+        };
+        assert!(failed(&mut patience, 0).is_some());
+        assert!(failed(&mut patience, 59).is_some());
+        patience.progress();
+        assert!(failed(&mut patience, 70).is_some());
+        assert!(failed(&mut patience, 129).is_some());
+        assert_eq!(failed(&mut patience, 130), None);
+    }
+}

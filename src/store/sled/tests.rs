@@ -1,0 +1,373 @@
+//! What only the sled engine can suffer: kills, damage, full disks, another process.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    model::{GapReason, NewRecord, Visibility},
+    store::{Append, Ring, Space, StoreError, Unit, conformance::bed::*},
+};
+
+use super::{SledEngine, check, keys::SlotKey, options::SledOptions};
+
+/// `count` records of 30,000 bytes, two to a block, each with its number all over it.
+fn fill(ring: &dyn Ring, count: u8) {
+    for i in 0..count {
+        let records = [NewRecord {
+            bytes: vec![i + 1; 30_000].into(),
+            event_time: 0,
+        }];
+        let ingest_time = i64::from(i);
+        ring.append(Append {
+            records: &records,
+            ingest_time,
+            marks: &[],
+            unit: Unit::Record,
+        })
+        .unwrap();
+    }
+}
+
+fn files(dir: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<_> = fs::read_dir(dir)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    files.sort();
+    files
+}
+
+fn metadata(dir: &Path, prefix: &str) -> Vec<PathBuf> {
+    let mut found = files(&dir.join("sled/metadata"));
+    found.retain(|path| {
+        path.file_name()
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .starts_with(prefix)
+    });
+    found
+}
+
+/// Flips one byte of record `i` in the slabs, wherever copies of it lie.
+fn flip(dir: &Path, i: u8) {
+    let mut flipped = 0;
+    for path in files(&dir.join("sled/slabs")) {
+        let bytes = fs::read(&path).unwrap();
+        let file = OpenOptions::new().write(true).open(&path).unwrap();
+        let mut last = 0;
+        for (at, _) in bytes
+            .chunks(500)
+            .enumerate()
+            .filter(|(_, c)| *c == [i + 1; 500])
+        {
+            if at != last + 1 {
+                file.write_all_at(&[0xEE], at as u64 * 500 + 7).unwrap();
+                flipped += 1;
+            }
+            last = at;
+        }
+    }
+    assert!(flipped > 0, "record {i} is not in the slabs");
+}
+
+fn size(dir: &Path) -> u64 {
+    let entries = files(dir).into_iter();
+    entries
+        .map(|path| {
+            if path.is_dir() {
+                size(&path)
+            } else {
+                fs::metadata(path).unwrap().len()
+            }
+        })
+        .sum()
+}
+
+fn key(slot: u64) -> SlotKey {
+    SlotKey {
+        feed: FEED,
+        generation: 0,
+        slot,
+    }
+}
+
+#[test]
+fn a_kill_inside_open_loses_nothing() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 10);
+    bed.engine().put(Space::Catalog, b"a", Some(b"b")).unwrap();
+    // From the log into the snapshot: the log is empty now, as in the midst of an open.
+    bed.restart();
+    bed.tamper(|dir| {
+        for log in metadata(dir, "log_") {
+            fs::remove_file(log).unwrap();
+        }
+    });
+    assert_eq!(assert_whole(&*bed.ring()).tail, 10);
+    bed.restart();
+    assert_eq!(assert_whole(&*bed.ring()).tail, 10);
+    assert!(bed.engine().get(Space::Catalog, b"a").unwrap().is_some());
+}
+
+#[test]
+fn a_cookie_cut_short_is_written_anew() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 3);
+    bed.tamper(|dir| fs::write(dir.join("sled/durability_cookie"), []).unwrap());
+    assert_eq!(assert_whole(&*bed.ring()).tail, 3);
+}
+
+#[test]
+fn a_second_process_is_locked_out() {
+    let bed = SledBed::new();
+    fill(&*bed.ring(), 1);
+    let second = SledEngine::open(options(bed.dir()));
+    assert!(matches!(second, Err(StoreError::Locked { .. })));
+    assert!(matches!(check(bed.dir()), Err(StoreError::Locked { .. })));
+}
+
+#[test]
+fn a_newer_format_is_refused() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 1);
+    let seam = &bed.sled().core.seam;
+    let mut block = seam.get_block(&key(0)).unwrap().unwrap().to_vec();
+    block[4] = 2;
+    seam.put_block(&key(0), &block).unwrap();
+    bed.restart();
+    let spec = crate::store::RingSpec {
+        feed: FEED,
+        epoch: 99,
+        max_bytes: MIB,
+        visibility: Visibility::Durable,
+    };
+    let ring = bed.engine().open_ring(spec);
+    assert!(matches!(
+        ring,
+        Err(StoreError::NewerFormat { found: 2, .. })
+    ));
+    bed.stop();
+    fs::write(bed.dir().join("FORMAT"), "ringfeed 2\n").unwrap();
+    let engine = SledEngine::open(options(bed.dir()));
+    assert!(matches!(
+        engine,
+        Err(StoreError::NewerFormat {
+            found: 2,
+            known: 1,
+            ..
+        })
+    ));
+}
+
+#[test]
+fn writes_are_refused_before_the_disk_is_full() {
+    let bed = SledBed::with(|options| options.reserve_bytes = u64::MAX / 2);
+    let ring = bed.ring();
+    let records = [record(10, 0)];
+    let append = Append {
+        records: &records,
+        ingest_time: 0,
+        marks: &[],
+        unit: Unit::Record,
+    };
+    assert!(matches!(
+        ring.append(append),
+        Err(StoreError::DiskFull { .. })
+    ));
+    let put = bed.engine().put(Space::Catalog, b"a", Some(b"b"));
+    assert!(matches!(put, Err(StoreError::DiskFull { .. })));
+    assert_eq!(ring.bounds().tail, 0);
+    bed.flush();
+}
+
+#[test]
+fn open_reads_few_bytes() {
+    let mut bed = SledBed::new();
+    let ring = bed.open(FEED, 32 * MIB, Visibility::Durable);
+    for _ in 0..20 {
+        append(&*ring, 200, 10_000, 1);
+        bed.flush();
+    }
+    drop(ring);
+    bed.restart();
+    let bounds = bed.ring().bounds();
+    assert!(bounds.bytes > 24 * MIB);
+    let read = bed.engine().io().block_bytes_read;
+    assert!(read < 16 * 65_000, "{read} bytes were read");
+    drain(&*bed.ring(), bounds.tail - 1);
+    let more = bed.engine().io().block_bytes_read - read;
+    assert!(
+        more <= 2 * 65_000,
+        "{more} bytes were read for the last record"
+    );
+}
+
+#[test]
+fn a_small_ring_stays_small_on_disk() {
+    let bed = SledBed::new();
+    let ring = bed.ring();
+    for round in 0..640 {
+        append(&*ring, 10, 10_000, round);
+        bed.flush();
+    }
+    let size = size(bed.dir());
+    assert!(size < 5 * MIB / 2, "{size} bytes for a ring of 1 MiB");
+}
+
+#[test]
+fn a_damaged_block_is_a_gap_and_the_ring_goes_on() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 20);
+    bed.tamper(|dir| flip(dir, 4));
+    let ring = bed.ring();
+    let (records, gaps) = drain(&*ring, 0);
+    let bad: u64 = gaps.iter().map(|gap| gap.span.len()).sum();
+    assert_eq!(records.len() as u64 + bad, 20);
+    assert!(gaps.iter().all(|gap| gap.reason == GapReason::Corrupt));
+    assert!(
+        gaps.iter()
+            .any(|gap| gap.span.contains(4) && gap.count == Some(gap.span.len()))
+    );
+    // Over its slot and around.
+    for round in 30..60 {
+        append(&*ring, 10, 10_000, round);
+        bed.flush();
+    }
+    assert_whole(&*ring);
+    drop(ring);
+    bed.restart();
+    assert_whole(&*bed.ring());
+}
+
+#[test]
+fn damage_met_while_something_is_staged_stops_writing_once() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 20);
+    bed.tamper(|dir| flip(dir, 4));
+    let ring = bed.ring();
+    append(&*ring, 1, 10, 30);
+    assert!(!matches!(
+        ring.read(4, 1),
+        Ok(crate::store::Read::Records(_))
+    ));
+    assert!(matches!(
+        bed.engine().flush(),
+        Err(StoreError::Stopped { .. })
+    ));
+    drop(ring);
+    bed.cut_power();
+    let ring = bed.ring();
+    append(&*ring, 1, 10, 30);
+    let (records, gaps) = drain(&*ring, 0);
+    assert!(records.len() >= 17 && !gaps.is_empty());
+    bed.flush();
+}
+
+#[test]
+fn a_block_in_a_foreign_slot_is_not_served() {
+    let bed = SledBed::new();
+    let ring = bed.ring();
+    fill(&*ring, 20);
+    let seam = &bed.sled().core.seam;
+    let second = seam.get_block(&key(1)).unwrap().unwrap();
+    seam.put_block(&key(3), &second).unwrap();
+    let mut flipped = seam.get_block(&key(5)).unwrap().unwrap().to_vec();
+    flipped[40_000] ^= 1;
+    seam.put_block(&key(5), &flipped).unwrap();
+    let (records, gaps) = drain(&*ring, 0);
+    assert_eq!(records.len(), 16);
+    let corrupt = |from| gap(from, from + 2, Some(2), GapReason::Corrupt);
+    assert_eq!(gaps, [corrupt(6), corrupt(10)]);
+    assert_eq!(offsets(&*ring, 12).len(), 8);
+}
+
+#[test]
+fn offsets_of_a_damaged_tail_block_are_not_used_again() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 9);
+    let seam = &bed.sled().core.seam;
+    let mut tail = seam.get_block(&key(4)).unwrap().unwrap().to_vec();
+    tail[100] ^= 1;
+    seam.put_block(&key(4), &tail).unwrap();
+    bed.restart();
+    let ring = bed.ring();
+    assert!(ring.bounds().tail > 9);
+    append(&*ring, 1, 10, 50);
+    let (records, gaps) = drain(&*ring, 0);
+    assert_eq!((records.len(), gaps.len()), (9, 1));
+    assert_eq!((gaps[0].span.from, gaps[0].reason), (8, GapReason::Lost));
+    drop(ring);
+    bed.restart();
+    assert_eq!(drain(&*bed.ring(), 0), (records, gaps));
+}
+
+#[test]
+fn opening_again_between_flushes_is_not_seen() {
+    let bed = SledBed::with(|options| options.reopen_bytes = 4 * MIB);
+    let ring = bed.open(FEED, 8 * MIB, Visibility::Durable);
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for time in 0..100 {
+                append(&*ring, 20, 10_000, time);
+                bed.flush();
+            }
+        });
+        while !writing.is_finished() {
+            let bounds = ring.bounds();
+            let (records, gaps) = drain(&*ring, bounds.head);
+            assert!(gaps.iter().all(|gap| gap.reason == GapReason::Evicted));
+            assert!(records.len() as u64 >= bounds.tail - bounds.head || !gaps.is_empty());
+        }
+    });
+    assert_eq!(assert_whole(&*ring).tail, 2_000);
+}
+
+#[test]
+fn check_finds_what_is_wrong() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 20);
+    bed.stop();
+    let sound = check(bed.dir()).unwrap();
+    assert!(sound.is_sound() && sound.logs.iter().any(|log| log.frames > 0));
+    let ring = &sound.rings[0];
+    assert_eq!(
+        (ring.feed, ring.epoch, ring.head, ring.tail),
+        (FEED, 99, 0, 20)
+    );
+    assert_eq!((ring.blocks, ring.records), (10, 20));
+    flip(bed.dir(), 4);
+    let bad = check(bed.dir()).unwrap();
+    assert!(!bad.is_sound() && !bad.rings[0].bad.is_empty());
+    bed.start();
+    assert!(!drain(&*bed.ring(), 0).1.is_empty());
+    bed.stop();
+    let snapshot = metadata(bed.dir(), "snapshot_").pop().unwrap();
+    let file = OpenOptions::new().write(true).open(snapshot).unwrap();
+    file.write_all_at(&[0xEE, 0xEE], 20).unwrap();
+    let bad = check(bed.dir()).unwrap();
+    assert!(!bad.is_sound() && bad.rings.is_empty());
+    assert_eq!(
+        bad.logs
+            .iter()
+            .filter(|log| log.damaged_at == Some(0))
+            .count(),
+        1
+    );
+}
+
+#[test]
+fn check_says_what_is_no_data_directory() {
+    let dir = tempfile::TempDir::new().unwrap();
+    let found = check(dir.path());
+    assert!(matches!(&found, Err(StoreError::Damaged { detail, .. }) if detail.contains("FORMAT")));
+    assert_eq!(files(dir.path()).len(), 0);
+    assert!(matches!(
+        check(&dir.path().join("none")),
+        Err(StoreError::Damaged { .. })
+    ));
+    assert_eq!(SledOptions::new(dir.path()).dir, dir.path());
+}

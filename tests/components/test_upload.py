@@ -1,0 +1,147 @@
+"""Uploads by stock grpcio: repeats, refusals, small messages in quantity."""
+
+import threading
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from harness import CALL_SECONDS, batch, reading, readings, stored, unpack, upload
+from ringfeed.v1 import catalog_pb2, feed_pb2, record_pb2
+
+SMALL_MESSAGES = 200_000
+
+
+def test_what_is_uploaded_is_read_back(feeds):
+    summary = upload(feeds, batch("sensors", readings(3)), batch("", readings(2, first=3)))
+    assert (summary.stored, summary.duplicates, summary.refused) == (5, 0, 0)
+    assert getattr(summary.feeds[0].offsets, "from") == 0 and summary.feeds[0].offsets.to == 5
+    read = stored(feeds, "sensors")
+    assert read.offsets == [0, 1, 2, 3, 4]
+    assert read.numbers == [0.0, 1.0, 2.0, 3.0, 4.0]
+    assert all(record.time_assigned for record in read.records)
+
+
+def test_an_upload_that_was_cut_is_sent_again_without_a_second_copy(feeds, catalog):
+    """The client is cut in the middle, asks nothing, and sends everything in other batches."""
+    total, gate = 3_000, threading.Event()
+
+    def cut_after_half():
+        for first in range(0, total // 2, 10):
+            yield batch("sensors", readings(10, first=first), "pi17", first + 1)
+        gate.wait(CALL_SECONDS)
+
+    call = feeds.Ingest.future(cut_after_half())
+    known = catalog_pb2.GetProducerRequest(feed="sensors", producer="pi17")
+    while durable(catalog, known) < total // 4:
+        pass
+    call.cancel()
+    gate.set()
+    again = (
+        batch("sensors", readings(min(77, total - first), first=first), "pi17", first + 1)
+        for first in range(0, total, 77)
+    )
+    summary = feeds.Ingest(again, timeout=CALL_SECONDS)
+    assert summary.stored + summary.duplicates == total
+    assert summary.duplicates >= total // 4
+    assert stored(feeds, "sensors").numbers == [float(i) for i in range(total)]
+    assert durable(catalog, known) == total
+
+
+def durable(catalog, request):
+    try:
+        return catalog.GetProducer(request).producer.durable_sequence
+    except grpc.RpcError as error:
+        assert error.code() == grpc.StatusCode.NOT_FOUND
+        return 0
+
+
+def test_bad_records_are_refused_by_index_and_the_others_are_stored(feeds):
+    records = [
+        reading("a", 1.0),
+        reading("b", float("nan")),
+        reading("", 2.0),
+        record_pb2.Record(key="c"),
+        reading("d", 3.0),
+    ]
+    summary = upload(feeds, batch("sensors", readings(2)), batch("sensors", records, mode=1))
+    assert (summary.stored, summary.refused) == (4, 3)
+    told = [(refusal.index, refusal.field, refusal.reason) for refusal in summary.refusals]
+    assert told[0] == (3, "reading.number", "NOT_FINITE")
+    assert [(index, field) for index, field, _ in told[1:]] == [(4, "key"), (5, "payload")]
+    assert all(refusal.message for refusal in summary.refusals)
+    assert [record.key for record in stored(feeds, "sensors").records][2:] == ["a", "d"]
+
+
+def test_an_atomic_batch_with_a_bad_record_stores_nothing_and_says_why(feeds):
+    bad = batch("sensors", [reading("a", 1.0), reading("b", float("inf"))], "pi17", 4, mode=2)
+    with pytest.raises(grpc.RpcError) as failed:
+        upload(feeds, batch("sensors", readings(3), "pi17", 1), bad)
+    error = failed.value
+    assert error.code() == grpc.StatusCode.INVALID_ARGUMENT
+    violations = unpack(error, error_details_pb2.BadRequest).field_violations
+    assert [violation.field for violation in violations] == ["records[1].reading.number"]
+    info = unpack(error, error_details_pb2.ErrorInfo)
+    assert (info.domain, info.reason) == ("ringfeed", "NOT_FINITE")
+    assert unpack(error, feed_pb2.IngestProgress).stored_through_sequence == 3
+    assert len(stored(feeds, "sensors").records) == 3
+
+
+def test_a_hole_in_the_numbers_is_refused_and_names_the_number_expected(feeds):
+    with pytest.raises(grpc.RpcError) as failed:
+        upload(feeds, batch("s", readings(3), "pi17", 1), batch("s", readings(1), "pi17", 9))
+    assert failed.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+    info = unpack(failed.value, error_details_pb2.ErrorInfo)
+    assert info.reason == "SEQUENCE_GAP" and info.metadata["expected"] == "4"
+
+
+def test_a_number_used_again_for_other_content_is_refused(feeds):
+    upload(feeds, batch("s", readings(3), "pi17", 1))
+    with pytest.raises(grpc.RpcError) as failed:
+        upload(feeds, batch("s", readings(3, first=100), "pi17", 1))
+    assert unpack(failed.value, error_details_pb2.ErrorInfo).reason == "SEQUENCE_REUSED"
+    assert len(stored(feeds, "s").records) == 3
+
+
+def test_a_message_over_the_limit_is_refused_with_advice(feeds):
+    text = record_pb2.Reading(text="x" * 4_000)
+    records = [record_pb2.Record(key="k", reading=text)] * 400
+    with pytest.raises(grpc.RpcError) as failed:
+        upload(feeds, batch("s", records))
+    assert failed.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "1 MiB" in failed.value.details()
+
+
+def test_many_small_messages_do_not_end_the_connection(feeds):
+    """One reading of 40 bytes per message, as fast as they go: what a simple device does."""
+
+    def one_by_one():
+        for i in range(SMALL_MESSAGES):
+            record = reading("plant-7.line-2.temp", float(i), event_time_unix_nanos=i + 1)
+            yield batch("sensors", [record], "pi17", i + 1)
+
+    assert len(reading("plant-7.line-2.temp", 1.0, event_time_unix_nanos=1).SerializeToString()) == 41
+    summary = feeds.Ingest(one_by_one(), timeout=CALL_SECONDS)
+    assert (summary.stored, summary.refused) == (SMALL_MESSAGES, 0)
+    assert summary.feeds[0].durable_sequence == SMALL_MESSAGES
+    read = stored(feeds, "sensors")
+    assert read.numbers == [float(i) for i in range(SMALL_MESSAGES)]
+
+
+def test_what_was_received_can_be_sent_again(feeds):
+    """Fields of the server are cut from what it is sent."""
+    upload(feeds, batch("one", readings(5)))
+    received = stored(feeds, "one").records
+    summary = upload(feeds, batch("two", list(reversed(received))))
+    assert (summary.stored, summary.refused) == (5, 0)
+    copied = stored(feeds, "two")
+    assert copied.offsets == [0, 1, 2, 3, 4]
+    assert copied.numbers == [4.0, 3.0, 2.0, 1.0, 0.0]
+
+
+def test_later_parts_of_the_api_say_that_they_are_not_there(feeds):
+    hello = feed_pb2.PublishRequest(hello=feed_pb2.PublishHello(feed="s", producer="p"))
+    session = feed_pb2.SessionRequest(request_id=1)
+    for call in (feeds.Publish(iter([hello])), feeds.Session(iter([session]))):
+        with pytest.raises(grpc.RpcError) as failed:
+            next(call)
+        assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
