@@ -15,7 +15,9 @@ const CHANNELS: usize = 1_020;
 const BATCH: u64 = 120;
 
 fn batch(from: u64) -> Vec<Bytes> {
-    (from..from + BATCH).map(|n| vector("k", n, CHANNELS)).collect()
+    (from..from + BATCH)
+        .map(|n| vector("k", n, CHANNELS))
+        .collect()
 }
 
 /// Resizes the ring, writing on for as long as the resize before is under way.
@@ -93,7 +95,10 @@ async fn the_head_never_moves_back_over_restarts_and_resizes() {
             assert!(after.bytes <= size * MIB, "step {step}");
             let full = size.min(was) * MIB;
             let room = 3 * 65_536 + full / 8;
-            assert!(step < 2 || after.bytes + room > full, "what fits is kept: {after:?}");
+            assert!(
+                step < 2 || after.bytes + room > full,
+                "what fits is kept: {after:?}"
+            );
         }
         for _ in 0..9 {
             write(&server, &mut at).await;

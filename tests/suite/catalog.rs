@@ -5,10 +5,9 @@ use bytes::Bytes;
 use prost_types::Duration;
 use ringfeed::proto::v1::{
     self, CreateFeedRequest, DeleteFeedRequest, GetFeedRequest, GetLatestRequest,
-    GetProducerRequest, KeyInfo, LatestBy, ListFeedsRequest, ListKeysRequest,
-    ListProducersRequest, ListSubscribersRequest, Retention, SetKeyInfoRequest, SubscribeRequest,
-    TrimFeedRequest, UpdateFeedRequest, Visibility, reading::Value, set_key_info_request::Scope,
-    start::From,
+    GetProducerRequest, KeyInfo, LatestBy, ListFeedsRequest, ListKeysRequest, ListProducersRequest,
+    ListSubscribersRequest, Retention, SetKeyInfoRequest, SubscribeRequest, TrimFeedRequest,
+    UpdateFeedRequest, Visibility, reading::Value, set_key_info_request::Scope, start::From,
 };
 use tonic::{Code, transport::Channel};
 
@@ -67,10 +66,16 @@ async fn a_feed_is_made_changed_listed_and_deleted_for_good() {
     let made = made.into_inner().feed.unwrap();
     assert_eq!(made.retention, asked.retention);
     assert_eq!(made.visibility(), Visibility::Immediate);
-    assert_eq!((made.oldest, made.next, made.bytes, made.keys), (0, 0, 0, 0));
+    assert_eq!(
+        (made.oldest, made.next, made.bytes, made.keys),
+        (0, 0, 0, 0)
+    );
     assert!(made.epoch > 1_600_000_000_000);
     let twice = catalog.create_feed(asked.clone()).await.unwrap_err();
-    assert_eq!((twice.code(), &*reason(&twice)), (Code::AlreadyExists, "FEED_EXISTS"));
+    assert_eq!(
+        (twice.code(), &*reason(&twice)),
+        (Code::AlreadyExists, "FEED_EXISTS")
+    );
     let default = CreateFeedRequest {
         retention: None,
         ..create("b", 0)
@@ -108,14 +113,25 @@ async fn a_feed_is_made_changed_listed_and_deleted_for_good() {
     catalog.delete_feed(delete.clone()).await.unwrap();
     let server = server.kill9().await.start().await;
     let mut catalog = server.catalog().await;
-    assert_eq!(names(&mut catalog, 3).await, [vec!["a.b_c-1", "b", "d"], vec!["e"]]);
+    assert_eq!(
+        names(&mut catalog, 3).await,
+        [vec!["a.b_c-1", "b", "d"], vec!["e"]]
+    );
     let gone = catalog.delete_feed(delete).await.unwrap_err();
-    assert_eq!((gone.code(), &*reason(&gone)), (Code::NotFound, "UNKNOWN_FEED"));
+    assert_eq!(
+        (gone.code(), &*reason(&gone)),
+        (Code::NotFound, "UNKNOWN_FEED")
+    );
     let asked = GetFeedRequest { name: "c".into() };
-    assert_eq!(catalog.get_feed(asked).await.unwrap_err().code(), Code::NotFound);
+    assert_eq!(
+        catalog.get_feed(asked).await.unwrap_err().code(),
+        Code::NotFound
+    );
 
-    for (asked, field) in [(create("A", MIB), "name"), (create("x", MIB - 1), "retention.max_bytes")]
-    {
+    for (asked, field) in [
+        (create("A", MIB), "name"),
+        (create("x", MIB - 1), "retention.max_bytes"),
+    ] {
         let refused = catalog.create_feed(asked).await.unwrap_err();
         assert_eq!(refused.code(), Code::InvalidArgument);
         assert_eq!(violated_field(&refused), field);
@@ -137,7 +153,10 @@ async fn feeds_and_their_bytes_are_limited() {
     let mut catalog = server.catalog().await;
     feed_exists(&mut catalog, "a", 6 * MIB).await;
     let full = catalog.create_feed(create("b", 5 * MIB)).await.unwrap_err();
-    assert_eq!((full.code(), &*reason(&full)), (Code::ResourceExhausted, "NO_ROOM"));
+    assert_eq!(
+        (full.code(), &*reason(&full)),
+        (Code::ResourceExhausted, "NO_ROOM")
+    );
     feed_exists(&mut catalog, "b", 3 * MIB).await;
     let update = UpdateFeedRequest {
         name: "b".into(),
@@ -148,17 +167,28 @@ async fn feeds_and_their_bytes_are_limited() {
     assert_eq!(reason(&full), "NO_ROOM");
     feed_exists(&mut catalog, "c", MIB).await;
     let many = catalog.create_feed(create("d", MIB)).await.unwrap_err();
-    assert_eq!((many.code(), &*reason(&many)), (Code::ResourceExhausted, "FEED_LIMIT"));
+    assert_eq!(
+        (many.code(), &*reason(&many)),
+        (Code::ResourceExhausted, "FEED_LIMIT")
+    );
     let delete = DeleteFeedRequest { name: "a".into() };
     catalog.delete_feed(delete).await.unwrap();
     catalog.update_feed(update).await.unwrap();
     feed_exists(&mut catalog, "d", 4 * MIB).await;
     // An upload to a feed that is not there creates it, within the same limits.
-    let refused = upload(&mut server.feeds().await, vec![plain("e", vec![number("k", 0)])]).await;
+    let refused = upload(
+        &mut server.feeds().await,
+        vec![plain("e", vec![number("k", 0)])],
+    )
+    .await;
     assert_eq!(refused.unwrap_err().code(), Code::ResourceExhausted);
 
     let strict = Setup::new().with("feeds__auto_create", "no").start().await;
-    let refused = upload(&mut strict.feeds().await, vec![plain("e", vec![number("k", 0)])]).await;
+    let refused = upload(
+        &mut strict.feeds().await,
+        vec![plain("e", vec![number("k", 0)])],
+    )
+    .await;
     assert_eq!(reason(&refused.unwrap_err()), "UNKNOWN_FEED");
 }
 
@@ -219,7 +249,10 @@ async fn keys_are_listed_with_inherited_descriptions() {
     let mut catalog = server.catalog().await;
     let all = keys(&mut catalog, 7).await;
     let expected: Vec<String> = (0..40).map(key).collect();
-    assert_eq!(all.iter().map(|k| k.key.clone()).collect::<Vec<_>>(), expected);
+    assert_eq!(
+        all.iter().map(|k| k.key.clone()).collect::<Vec<_>>(),
+        expected
+    );
     for (n, key) in (0..).zip(&all) {
         assert_eq!(key.kinds, ["reading"]);
         assert_eq!(key.last_offset, n);
@@ -333,7 +366,12 @@ async fn a_quiet_key_keeps_its_latest_in_a_busy_ring_until_it_is_trimmed() {
         let mut feeds = server.feeds().await;
         let quiet = latest(&mut feeds, &["quiet"], LatestBy::EventTime, 0).await;
         assert_eq!(quiet, [], "what was trimmed is not latest");
-        assert_eq!(latest(&mut feeds, &["busy"], LatestBy::EventTime, 0).await.len(), 1);
+        assert_eq!(
+            latest(&mut feeds, &["busy"], LatestBy::EventTime, 0)
+                .await
+                .len(),
+            1
+        );
         server = server.kill9().await.start().await;
     }
 }
@@ -369,9 +407,12 @@ async fn deleted_keys_are_forgotten_and_their_records_stay() {
         assert_eq!(read_to_now(&mut feeds, "f").await.records.len(), 3);
         server = server.kill9().await.start().await;
     }
-    upload(&mut server.feeds().await, vec![plain("f", vec![number("b", 5)])])
-        .await
-        .unwrap();
+    upload(
+        &mut server.feeds().await,
+        vec![plain("f", vec![number("b", 5)])],
+    )
+    .await
+    .unwrap();
     let b = keys(&mut server.catalog().await, 10).await.remove(1);
     assert_eq!((&*b.key, b.last_offset), ("b", 3));
     assert_eq!(b.info.unwrap().unit, None);
@@ -379,7 +420,10 @@ async fn deleted_keys_are_forgotten_and_their_records_stay() {
 
 #[tokio::test]
 async fn producers_and_subscribers_are_listed() {
-    let server = Setup::new().with("limits__producers_per_feed", 5).start().await;
+    let server = Setup::new()
+        .with("limits__producers_per_feed", 5)
+        .start()
+        .await;
     let mut feeds = server.feeds().await;
     let mut catalog = server.catalog().await;
     let one_record = |n| vec![number("k", n)];
@@ -415,7 +459,11 @@ async fn producers_and_subscribers_are_listed() {
         .collect();
     let of_f = ["p1", "p2", "p3", "p4", "p5"].map(|p| ("f", p, 3, 1));
     assert_eq!(listed, [&of_f[..], &[("g", "p1", 11, 0)]].concat());
-    assert!(found.iter().all(|p| !p.connected && p.principal == "anonymous"));
+    assert!(
+        found
+            .iter()
+            .all(|p| !p.connected && p.principal == "anonymous")
+    );
     let stale = ListProducersRequest {
         stale: Some(Duration {
             seconds: 3_600,
@@ -430,7 +478,10 @@ async fn producers_and_subscribers_are_listed() {
         producer: "p6".into(),
     };
     let unknown = catalog.get_producer(unknown).await.unwrap_err();
-    assert_eq!((unknown.code(), &*reason(&unknown)), (Code::NotFound, "UNKNOWN_PRODUCER"));
+    assert_eq!(
+        (unknown.code(), &*reason(&unknown)),
+        (Code::NotFound, "UNKNOWN_PRODUCER")
+    );
 
     let mut open = vec![];
     for name in ["s2", "s1"] {
@@ -447,16 +498,26 @@ async fn producers_and_subscribers_are_listed() {
         page_size: 1,
         page_token: String::new(),
     };
-    let page = catalog.list_subscribers(asked.clone()).await.unwrap().into_inner();
+    let page = catalog
+        .list_subscribers(asked.clone())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(page.subscribers[0].name, "s1");
-    assert_eq!((page.subscribers[0].cursor, page.subscribers[0].lag_records), (10, 0));
+    assert_eq!(
+        (page.subscribers[0].cursor, page.subscribers[0].lag_records),
+        (10, 0)
+    );
     assert_eq!(page.subscribers[0].fidelity, "full");
     let next = ListSubscribersRequest {
         page_token: page.next_page_token,
         ..asked.clone()
     };
     let page = catalog.list_subscribers(next).await.unwrap().into_inner();
-    assert_eq!((&*page.subscribers[0].name, &*page.next_page_token), ("s2", ""));
+    assert_eq!(
+        (&*page.subscribers[0].name, &*page.next_page_token),
+        ("s2", "")
+    );
     let feed = get_feed(&mut catalog, "f").await;
     assert_eq!((feed.producers, feed.subscribers, feed.keys), (5, 2, 1));
     drop(open);

@@ -197,7 +197,11 @@ async fn acknowledged_records_survive_kill_9_at_random_moments() {
             };
             next[i] = device.resume_at(&server, resume).await;
         }
-        assert_eq!(check(&server, &devices).await, before, "a repeat was stored");
+        assert_eq!(
+            check(&server, &devices).await,
+            before,
+            "a repeat was stored"
+        );
         server.kill9().await;
     }
     let total: u64 = devices.iter().map(|d| d.acked.load(SeqCst)).sum();

@@ -60,7 +60,9 @@ impl Drop for SmallDisk {
 }
 
 fn batch(first: u64) -> Vec<Bytes> {
-    (first..first + 100).map(|n| vector("k", n, 1_000)).collect()
+    (first..first + 100)
+        .map(|n| vector("k", n, 1_000))
+        .collect()
 }
 
 #[tokio::test]
@@ -105,7 +107,10 @@ async fn a_full_disk_refuses_uploads_and_nothing_else() {
     assert_eq!(reason(&newcomer.unwrap_err()), "DISK_FULL");
 
     live.read_to(stored).await;
-    assert_eq!(read_to_now(&mut feeds, FEED).await.records.len() as u64, stored);
+    assert_eq!(
+        read_to_now(&mut feeds, FEED).await.records.len() as u64,
+        stored
+    );
 
     // Room again: writing goes on without a restart.
     fs::remove_file(&ballast).unwrap();

@@ -42,13 +42,19 @@ async fn what_was_shown_is_there_or_lost_and_its_offset_is_not_used_again() {
         }
         for (offset, bytes) in &shown {
             let found = all.records.binary_search_by_key(offset, |(at, _)| *at);
-            let lost = all.gaps.iter().any(|gap| (gap.from..gap.to).contains(offset));
+            let lost = all
+                .gaps
+                .iter()
+                .any(|gap| (gap.from..gap.to).contains(offset));
             match found {
                 Ok(at) => assert_eq!(all.records[at].1, *bytes, "offset {offset} was reused"),
                 Err(_) => assert!(lost, "offset {offset} is neither there nor lost"),
             }
         }
-        assert!(all.records.len() as u64 >= acked, "{acked} were acknowledged");
+        assert!(
+            all.records.len() as u64 >= acked,
+            "{acked} were acknowledged"
+        );
 
         let mut follow = Follow::feed(&mut server.feeds().await, FEED, From::Offset(from)).await;
         let reader = tokio::spawn(async move {
@@ -63,7 +69,10 @@ async fn what_was_shown_is_there_or_lost_and_its_offset_is_not_used_again() {
             loop {
                 let at = first + acked;
                 let records: Vec<Bytes> = (at..at + 50).map(|n| number("k", n)).collect();
-                if upload(&mut feeds, vec![plain(FEED, records)]).await.is_err() {
+                if upload(&mut feeds, vec![plain(FEED, records)])
+                    .await
+                    .is_err()
+                {
                     return acked;
                 }
                 acked += 50;
@@ -84,7 +93,9 @@ async fn what_was_shown_is_there_or_lost_and_its_offset_is_not_used_again() {
     // A clean stop loses nothing, and offsets go on without a hole.
     let server = setup.start().await;
     let one = vec![plain(FEED, vec![number("k", n)])];
-    let answer = upload(&mut server.feeds().await, one.clone()).await.unwrap();
+    let answer = upload(&mut server.feeds().await, one.clone())
+        .await
+        .unwrap();
     let offsets = answer.feeds[0].offsets.unwrap();
     let server = server.restart().await;
     let mut feeds = server.feeds().await;

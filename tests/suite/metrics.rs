@@ -20,7 +20,9 @@ fn refusals(n: u64) -> [Bytes; 2] {
 async fn counters_and_gauges_are_exact() {
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
-    let hundred: Vec<Bytes> = (0..100).map(|n| number(["a", "b"][(n % 2) as usize], n)).collect();
+    let hundred: Vec<Bytes> = (0..100)
+        .map(|n| number(["a", "b"][(n % 2) as usize], n))
+        .collect();
     upload(&mut feeds, vec![numbered(FEED, "p", 1, hundred.clone())])
         .await
         .unwrap();
@@ -44,7 +46,10 @@ async fn counters_and_gauges_are_exact() {
     assert_eq!(of("ringfeed_sent_records_total"), 110.0);
     assert_eq!(of("ringfeed_duplicate_records_total"), 50.0);
     let why = |reason: &str| {
-        let labels = [&*format!("feed=\"{FEED}\""), &*format!("reason=\"{reason}\"")];
+        let labels = [
+            &*format!("feed=\"{FEED}\""),
+            &*format!("reason=\"{reason}\""),
+        ];
         scrape.get("ringfeed_refused_records_total", &labels)
     };
     assert_eq!((why("MISSING"), why("NOT_FINITE")), (2.0, 1.0));
@@ -60,9 +65,8 @@ async fn counters_and_gauges_are_exact() {
     assert_eq!(of("ringfeed_appended_bytes_total"), framed(0));
     assert_eq!(of("ringfeed_sent_bytes_total"), framed(0) + framed(90));
 
-    let rpc = |name: &str, rpc: &str, label: &str| {
-        scrape.get(name, &[&format!("rpc=\"{rpc}\""), label])
-    };
+    let rpc =
+        |name: &str, rpc: &str, label: &str| scrape.get(name, &[&format!("rpc=\"{rpc}\""), label]);
     assert_eq!(rpc("ringfeed_rpc_started_total", "Ingest", ""), 4.0);
     let handled = "ringfeed_rpc_handled_total";
     assert_eq!(rpc(handled, "Ingest", "code=\"OK\""), 3.0);
@@ -82,7 +86,9 @@ async fn evictions_and_gaps_are_counted_as_they_were_told() {
     feed_exists(&mut server.catalog().await, FEED, MIB).await;
     let mut feeds = server.feeds().await;
     let part: Vec<Bytes> = (0..100).map(|n| vector("k", n, 1_000)).collect();
-    upload(&mut feeds, vec![plain(FEED, part); 5]).await.unwrap();
+    upload(&mut feeds, vec![plain(FEED, part); 5])
+        .await
+        .unwrap();
     let ledger = read_to_now(&mut feeds, FEED).await;
     let head = ledger.gaps[0].to;
     assert!(head > 300);
@@ -94,7 +100,10 @@ async fn evictions_and_gaps_are_counted_as_they_were_told() {
     assert_eq!(of("ringfeed_ring_max_bytes"), MIB as f64);
     assert!((1.0..=MIB as f64).contains(&of("ringfeed_ring_bytes")));
     let gaps = |reason: &str| {
-        let labels = [&*format!("feed=\"{FEED}\""), &*format!("reason=\"{reason}\"")];
+        let labels = [
+            &*format!("feed=\"{FEED}\""),
+            &*format!("reason=\"{reason}\""),
+        ];
         scrape.get("ringfeed_gaps_total", &labels)
     };
     assert_eq!((gaps("evicted"), gaps("trimmed")), (1.0, 0.0));
@@ -158,7 +167,12 @@ async fn streams_are_counted_by_how_they_ended() {
     .await;
     assert_eq!(open("Ingest").await, 1.0);
     call.abort();
-    assert!(within("the call's end", call).await.unwrap_err().is_cancelled());
+    assert!(
+        within("the call's end", call)
+            .await
+            .unwrap_err()
+            .is_cancelled()
+    );
     until("the upload's end", async || {
         let labels = ["rpc=\"Ingest\"", "reason=\"client_gone\""];
         let scrape = server.scrape().await;

@@ -23,7 +23,9 @@ async fn a_stuck_subscriber_delays_nobody_and_misses_only_what_it_is_told() {
     let server = Server::start().await;
     feed_exists(&mut server.catalog().await, FEED, 32 * MIB).await;
     let mut feeds = server.feeds().await;
-    upload(&mut feeds, vec![plain(FEED, batch(0))]).await.unwrap();
+    upload(&mut feeds, vec![plain(FEED, batch(0))])
+        .await
+        .unwrap();
     let mut slow_feeds = server.feeds().await;
     let mut slow = Follow::feed(&mut slow_feeds, FEED, From::Offset(0)).await;
     slow.step().await.unwrap();
@@ -34,7 +36,9 @@ async fn a_stuck_subscriber_delays_nobody_and_misses_only_what_it_is_told() {
     let before = server.rss();
     let mut peak = before;
     for n in 1..BATCHES {
-        upload(&mut feeds, vec![plain(FEED, batch(n))]).await.unwrap();
+        upload(&mut feeds, vec![plain(FEED, batch(n))])
+            .await
+            .unwrap();
         fast.read_to((n + 1) * BATCH).await;
         if n % 40 == 0 {
             slow.step().await.unwrap();
@@ -42,10 +46,17 @@ async fn a_stuck_subscriber_delays_nobody_and_misses_only_what_it_is_told() {
         }
     }
     let total = BATCHES * BATCH;
-    assert_eq!(fast.ledger().records.len() as u64, total, "the fast one has all");
+    assert_eq!(
+        fast.ledger().records.len() as u64,
+        total,
+        "the fast one has all"
+    );
     assert_eq!(fast.ledger().gap_list(), []);
     let slow_has = slow.ledger().records.len() as u64;
-    assert!(slow_has < total / 50, "the slow one read {slow_has} of {total}");
+    assert!(
+        slow_has < total / 50,
+        "the slow one read {slow_has} of {total}"
+    );
     // 64 MiB of window and what is on its way; not the 180 MiB that were passed on.
     assert!(
         peak < before + 160 * MIB && peak < 300 * MIB,
@@ -82,7 +93,10 @@ async fn a_stuck_subscriber_delays_nobody_and_misses_only_what_it_is_told() {
     let lost: u64 = missed.iter().map(|(from, to, ..)| to - from).sum();
     assert_eq!(ledger.records.len() as u64 + lost, total);
     for record in ledger.decoded() {
-        assert_eq!(record.event_time_unix_nanos, Some(event_nanos(record.offset)));
+        assert_eq!(
+            record.event_time_unix_nanos,
+            Some(event_nanos(record.offset))
+        );
     }
 }
 
@@ -93,7 +107,9 @@ async fn many_stuck_subscribers_cost_bounded_memory() {
     feed_exists(&mut server.catalog().await, FEED, 64 * MIB).await;
     let mut feeds = server.feeds().await;
     for n in 0..60 {
-        upload(&mut feeds, vec![plain(FEED, batch(n))]).await.unwrap();
+        upload(&mut feeds, vec![plain(FEED, batch(n))])
+            .await
+            .unwrap();
     }
     let before = server.rss();
     let mut stuck = vec![];
@@ -104,7 +120,9 @@ async fn many_stuck_subscribers_cost_bounded_memory() {
         stuck.push((own, follow));
     }
     for n in 60..120 {
-        upload(&mut feeds, vec![plain(FEED, batch(n))]).await.unwrap();
+        upload(&mut feeds, vec![plain(FEED, batch(n))])
+            .await
+            .unwrap();
     }
     let each = server.rss().saturating_sub(before) / STUCK as u64;
     eprintln!("{} KiB for each stuck subscriber", each / 1024);
@@ -120,7 +138,9 @@ async fn a_stuck_selector_holds_up_no_other_stream_of_its_connection() {
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
     for n in 0..20 {
-        upload(&mut feeds, vec![plain(FEED, batch(n))]).await.unwrap();
+        upload(&mut feeds, vec![plain(FEED, batch(n))])
+            .await
+            .unwrap();
     }
     // Stock clients have one window for a connection of the size of that for a stream, so a
     // stuck stream starves its neighbours; another connection is not touched.

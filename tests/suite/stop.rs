@@ -19,8 +19,7 @@ fn uploader(server: &Server, feed: &'static str) -> impl Future<Output = u64> + 
     async move {
         let endpoint = tonic::transport::Channel::from_shared(format!("http://{channel}"));
         let channel = endpoint.unwrap().connect().await.unwrap();
-        let mut feeds =
-            ringfeed::proto::v1::feed_service_client::FeedServiceClient::new(channel);
+        let mut feeds = ringfeed::proto::v1::feed_service_client::FeedServiceClient::new(channel);
         let mut acked = 0;
         loop {
             let messages = (0..5).map(|m| {
@@ -48,9 +47,7 @@ async fn read_to_reconnect(mut follow: Follow) -> (Vec<Ledger>, String) {
 }
 
 fn both(from: u64) -> SubscribeRequest {
-    let feed = |feed: &str| -> Selector {
-        one(feed, From::Offset(from), None).selectors.remove(0)
-    };
+    let feed = |feed: &str| -> Selector { one(feed, From::Offset(from), None).selectors.remove(0) };
     SubscribeRequest {
         selectors: vec![feed("a"), feed("b")],
         ..SubscribeRequest::default()
@@ -69,7 +66,9 @@ async fn a_stop_in_the_middle_of_everything_loses_and_doubles_nothing() {
     for _ in 0..3 {
         let mut feeds = server.feeds().await;
         let mut follow = Follow::open(&mut feeds, both(0)).await.unwrap();
-        follow.read_until(|l| l.iter().all(|l| l.records.len() > 200)).await;
+        follow
+            .read_until(|l| l.iter().all(|l| l.records.len() > 200))
+            .await;
         subscribers.push(tokio::spawn(read_to_reconnect(follow)));
     }
     let begun = Instant::now();
@@ -110,20 +109,29 @@ async fn what_was_ready_when_the_server_stopped_is_sent_before_the_goodbye() {
     const KEYS: u64 = 20_000;
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
-    let records: Vec<Bytes> = (0..KEYS).map(|n| number(&format!("key-{n:05}"), n)).collect();
+    let records: Vec<Bytes> = (0..KEYS)
+        .map(|n| number(&format!("key-{n:05}"), n))
+        .collect();
     for part in records.chunks(5_000) {
-        upload(&mut feeds, vec![plain("f", part.to_vec())]).await.unwrap();
+        upload(&mut feeds, vec![plain("f", part.to_vec())])
+            .await
+            .unwrap();
     }
     // A description of 256 bytes goes before each record: far more than windows hold.
     let request = SubscribeRequest {
         include_info: true,
         ..one("f", From::Offset(0), None)
     };
-    let mut follow = Follow::open(&mut server.feeds().await, request).await.unwrap();
+    let mut follow = Follow::open(&mut server.feeds().await, request)
+        .await
+        .unwrap();
     follow.ledgers[0].next = Some(0);
     follow.step().await.unwrap();
     server.terminate();
-    until("the server to stop", async || server.log().contains("stopping")).await;
+    until("the server to stop", async || {
+        server.log().contains("stopping")
+    })
+    .await;
     let (mut ledgers, token) = read_to_reconnect(follow).await;
     let ledger = ledgers.remove(0);
     assert!(ledger.next < Some(KEYS), "it was in the middle");
@@ -136,7 +144,10 @@ async fn what_was_ready_when_the_server_stopped_is_sent_before_the_goodbye() {
     let all = ledger.records.iter().chain(rest);
     let all: Vec<Bytes> = all.map(|(_, bytes)| own_bytes(bytes)).collect();
     assert_eq!(all, records);
-    assert!(!resumed.ledger().infos.is_empty(), "it still wants descriptions");
+    assert!(
+        !resumed.ledger().infos.is_empty(),
+        "it still wants descriptions"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +177,9 @@ async fn with_a_stuck_subscriber(setup: Setup) -> (Server, Follow) {
     let server = setup.start().await;
     let mut feeds = server.feeds().await;
     let part: Vec<Bytes> = (0..100).map(|n| vector("k", n, 1_000)).collect();
-    upload(&mut feeds, vec![plain("f", part); 20]).await.unwrap();
+    upload(&mut feeds, vec![plain("f", part); 20])
+        .await
+        .unwrap();
     let mut follow = Follow::feed(&mut server.feeds().await, "f", From::Offset(0)).await;
     follow.step().await.unwrap();
     (server, follow)
@@ -209,7 +222,10 @@ async fn a_second_signal_ends_it_at_once() {
     let (mut server, stuck) = with_a_stuck_subscriber(Setup::new()).await;
     let begun = Instant::now();
     server.terminate();
-    until("the server to stop", async || server.log().contains("stopping")).await;
+    until("the server to stop", async || {
+        server.log().contains("stopping")
+    })
+    .await;
     server.terminate();
     let status = server.ended().await;
     assert!(!status.success());

@@ -10,8 +10,8 @@ use ringfeed::proto::v1::{
 use tonic::{Code, transport::Channel};
 
 use crate::harness::{
-    Follow, MIB, Server, encode, event_nanos, event_of, feed_exists, number, number_of, one,
-    plain, read_to_now, reading, reason, text, upload, vector,
+    Follow, MIB, Server, encode, event_nanos, event_of, feed_exists, number, number_of, one, plain,
+    read_to_now, reading, reason, text, upload, vector,
 };
 
 type Feeds = v1::feed_service_client::FeedServiceClient<Channel>;
@@ -33,7 +33,9 @@ async fn filled(feeds: &mut Feeds, feed: &str, count: u64) {
     let key = |n: u64| ["a", "b", "c", "d"][usize::try_from(n % 4).unwrap()];
     let records: Vec<Bytes> = (0..count).map(|n| number(key(n), n)).collect();
     for part in records.chunks(1_000) {
-        upload(feeds, vec![plain(feed, part.to_vec())]).await.unwrap();
+        upload(feeds, vec![plain(feed, part.to_vec())])
+            .await
+            .unwrap();
     }
 }
 
@@ -71,13 +73,11 @@ async fn several_selectors_get_their_keys_and_account_for_the_rest() {
     let ends = [4_000, 4_000, 400, 400];
     let there = |ledgers: &[crate::harness::Ledger]| {
         let settled = |(l, end): (&crate::harness::Ledger, u64)| l.next == Some(end);
-        ledgers.iter().zip(ends).all(settled)
-            && ledgers.iter().all(|l| !l.caught_up.is_empty())
+        ledgers.iter().zip(ends).all(settled) && ledgers.iter().all(|l| !l.caught_up.is_empty())
     };
     follow.read_until(there).await;
-    let got = |i: usize| -> Vec<u64> {
-        follow.ledgers[i].decoded().iter().map(number_of).collect()
-    };
+    let got =
+        |i: usize| -> Vec<u64> { follow.ledgers[i].decoded().iter().map(number_of).collect() };
     let expect = |range: std::ops::Range<u64>, keep: &dyn Fn(u64) -> bool| -> Vec<u64> {
         range.filter(|n| keep(n % 4)).collect()
     };
@@ -139,7 +139,9 @@ async fn every_start_begins_where_it_says() {
     // By the server's clock: what came in later than a moment between two uploads.
     let between = read_to_now(&mut feeds, "f").await.decoded()[99].ingest_time_unix_nanos + 1;
     let late = encode(&reading("a", event_nanos(5), Value::Number(100.0)));
-    upload(&mut feeds, vec![plain("f", vec![late])]).await.unwrap();
+    upload(&mut feeds, vec![plain("f", vec![late])])
+        .await
+        .unwrap();
     let start = From::Time(TimeStart {
         unix_nanos: between,
         clock: Clock::Ingest.into(),
@@ -168,7 +170,9 @@ async fn the_last_of_each_key_come_first_and_then_everything() {
     let mut records: Vec<Bytes> = (0..20_000).map(|n| number("busy", 100_000 + n)).collect();
     records.push(number("rare", 7));
     for part in records.chunks(2_000) {
-        upload(&mut feeds, vec![plain("f", part.to_vec())]).await.unwrap();
+        upload(&mut feeds, vec![plain("f", part.to_vec())])
+            .await
+            .unwrap();
     }
     let request = one("f", From::LastPerKey(2), None);
     let mut follow = Follow::open(&mut feeds, request).await.unwrap();
@@ -211,7 +215,9 @@ async fn every_end_ends_where_it_says() {
     let end = End {
         at: Some(At::Offset(102)),
     };
-    let mut follow = Follow::open(&mut feeds, one("f", earliest(), Some(end))).await.unwrap();
+    let mut follow = Follow::open(&mut feeds, one("f", earliest(), Some(end)))
+        .await
+        .unwrap();
     follow.read_to(100).await;
     filled(&mut feeds, "f", 10).await;
     follow.read_out().await.unwrap();
@@ -225,7 +231,10 @@ async fn a_subscriber_is_told_once_when_it_has_seen_everything() {
     filled(&mut feeds, "f", 10).await;
     let mut follow = Follow::feed(&mut feeds.clone(), "f", From::Offset(0)).await;
     follow.read_until(|l| !l[0].caught_up.is_empty()).await;
-    assert_eq!(follow.ledger().caught_up[0].next.as_ref().unwrap().offset, 10);
+    assert_eq!(
+        follow.ledger().caught_up[0].next.as_ref().unwrap().offset,
+        10
+    );
     let token = follow.ledger().caught_up[0].resume_token.clone();
     // Live records do not make it say so again and again.
     for n in 0..20 {
@@ -252,7 +261,9 @@ async fn heartbeats_say_where_everything_is_also_while_busy() {
         }),
         ..one("f", from, None)
     };
-    let mut idle = Follow::open(&mut feeds, request(From::Offset(0))).await.unwrap();
+    let mut idle = Follow::open(&mut feeds, request(From::Offset(0)))
+        .await
+        .unwrap();
     idle.read_until(|l| l[0].heartbeats.len() == 2).await;
     let beat = &idle.ledger().heartbeats[1];
     assert_eq!(beat.oldest.as_ref().unwrap().offset, 0);
@@ -263,7 +274,9 @@ async fn heartbeats_say_where_everything_is_also_while_busy() {
     let large: Vec<Bytes> = (0..100).map(|n| vector("k", n, 1_000)).collect();
     let load = vec![plain("f", large); 60];
     upload(&mut feeds, load).await.unwrap();
-    let mut busy = Follow::open(&mut feeds, request(From::Offset(0))).await.unwrap();
+    let mut busy = Follow::open(&mut feeds, request(From::Offset(0)))
+        .await
+        .unwrap();
     let mut behind = vec![];
     while busy.ledger().next != Some(6_000) {
         let response = busy.step().await.unwrap().unwrap();
@@ -304,7 +317,9 @@ async fn one_token_resumes_every_selector_of_a_stream() {
         ..SubscribeRequest::default()
     };
     let mut follow = Follow::open(&mut feeds, request).await.unwrap();
-    follow.read_until(|l| l.iter().all(|l| !l.caught_up.is_empty())).await;
+    follow
+        .read_until(|l| l.iter().all(|l| !l.caught_up.is_empty()))
+        .await;
     let last = |l: &crate::harness::Ledger| l.caught_up[0].resume_token.clone();
     // The token of the selector that caught up last covers both.
     let token = last(&follow.ledgers[1]);
@@ -319,9 +334,8 @@ async fn one_token_resumes_every_selector_of_a_stream() {
     };
     let mut resumed = Follow::open(&mut feeds, request).await.unwrap();
     resumed.ledgers.push(crate::harness::Ledger::from(1_000));
-    let settled = |l: &[crate::harness::Ledger]| {
-        l[0].next == Some(1_040) && l[1].next == Some(1_010)
-    };
+    let settled =
+        |l: &[crate::harness::Ledger]| l[0].next == Some(1_040) && l[1].next == Some(1_010);
     resumed.read_until(settled).await;
     let got: Vec<u64> = resumed.ledgers[0].decoded().iter().map(number_of).collect();
     assert_eq!(got, (0..40).step_by(4).collect::<Vec<_>>(), "only key a");
@@ -400,9 +414,14 @@ async fn what_was_trimmed_and_what_has_another_epoch_is_told() {
     let end = End {
         at: Some(At::Offset(30)),
     };
-    let mut short = Follow::open(&mut feeds, one("f", From::Offset(20), Some(end))).await.unwrap();
+    let mut short = Follow::open(&mut feeds, one("f", From::Offset(20), Some(end)))
+        .await
+        .unwrap();
     short.read_out().await.unwrap();
-    assert_eq!(short.ledger().gap_list(), [(20, 30, Some(10), GapReason::Trimmed)]);
+    assert_eq!(
+        short.ledger().gap_list(),
+        [(20, 30, Some(10), GapReason::Trimmed)]
+    );
     // Trimming beyond the end leaves nothing, and the next offset stays.
     catalog.trim_feed(trim(u64::MAX)).await.unwrap();
     let empty = read_to_now(&mut feeds, "f").await;
@@ -516,7 +535,9 @@ async fn large_and_small_records_share_responses_of_bounded_size() {
         });
     }
     for part in records.chunks(200) {
-        upload(&mut feeds, vec![plain("f", part.to_vec())]).await.unwrap();
+        upload(&mut feeds, vec![plain("f", part.to_vec())])
+            .await
+            .unwrap();
     }
     let all = read_to_now(&mut feeds, "f").await;
     assert_eq!(all.records.len(), 6_000);

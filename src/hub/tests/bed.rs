@@ -215,13 +215,18 @@ impl Bed {
 
     pub(super) async fn store(&self, key: &ProducerKey, first: u64, count: u64) -> Stored {
         let pending = self.send(key, first, count, Mode::StoreValid).await;
-        pending.ack().await.map(|ack: Ack| (ack.stored, ack.duplicates))
+        pending
+            .ack()
+            .await
+            .map(|ack: Ack| (ack.stored, ack.duplicates))
     }
 
     /// Keys of the records that a new follower sees, up to the tail.
     pub(super) async fn visible(&self) -> Vec<u64> {
         let filter = KeyFilter::default();
-        let follow = self.hub.follow(&self.feed, filter, Start::Earliest, End::Now);
+        let follow = self
+            .hub
+            .follow(&self.feed, filter, Start::Earliest, End::Now);
         let mut follower = follow.await.unwrap();
         let mut offsets = vec![];
         loop {

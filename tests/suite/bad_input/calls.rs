@@ -58,7 +58,11 @@ async fn ingest_raw(server: &Server, messages: Vec<Bytes>) -> Result<IngestRespo
 
 fn refused<T: Debug>(answer: Result<T, Status>, code: Code, why: &str, field: &str) {
     let status = answer.unwrap_err();
-    assert_eq!((status.code(), &*reason(&status)), (code, why), "{status:?}");
+    assert_eq!(
+        (status.code(), &*reason(&status)),
+        (code, why),
+        "{status:?}"
+    );
     assert!(status.message().len() < 1_100);
     if !field.is_empty() {
         assert_eq!(violated_field(&status), field);
@@ -74,10 +78,25 @@ async fn uploads_that_make_no_sense_are_refused_by_field() {
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
     let one_record = || vec![number("k", 0)];
-    for name in ["Upper", "-x", ".x", "a b", "a/b", "\u{e9}", "a\0", &"a".repeat(129)] {
-        invalid(upload(&mut feeds, vec![plain(name, one_record())]).await, "feed");
+    for name in [
+        "Upper",
+        "-x",
+        ".x",
+        "a b",
+        "a/b",
+        "\u{e9}",
+        "a\0",
+        &"a".repeat(129),
+    ] {
+        invalid(
+            upload(&mut feeds, vec![plain(name, one_record())]).await,
+            "feed",
+        );
     }
-    invalid(upload(&mut feeds, vec![plain("", one_record())]).await, "feed");
+    invalid(
+        upload(&mut feeds, vec![plain("", one_record())]).await,
+        "feed",
+    );
     let long = "p".repeat(129);
     let message = numbered("f", &long, 1, one_record());
     invalid(upload(&mut feeds, vec![message]).await, "producer");
@@ -218,7 +237,15 @@ async fn a_token_that_was_changed_is_refused() {
     tampered.push(if last == 'A' { 'Q' } else { 'A' });
     let cut = &token[..token.len() - 4];
     let longer = format!("{token}AAAA");
-    for bad in [&*tampered, cut, &*longer, "rf1.", "rf2.AAAA", "x", "rf1.\u{e9}"] {
+    for bad in [
+        &*tampered,
+        cut,
+        &*longer,
+        "rf1.",
+        "rf2.AAAA",
+        "x",
+        "rf1.\u{e9}",
+    ] {
         invalid(subscribe(&server, with(bad)).await, "resume_token");
     }
     let both = SubscribeRequest {

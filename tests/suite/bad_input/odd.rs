@@ -94,7 +94,9 @@ async fn odd_but_real_records_come_back_as_they_were_sent() {
     let mut feeds = server.feeds().await;
     let odd = odd();
     let sent: Vec<Bytes> = odd.iter().map(encode).collect();
-    let answer = upload(&mut feeds, vec![plain("odd", sent.clone())]).await.unwrap();
+    let answer = upload(&mut feeds, vec![plain("odd", sent.clone())])
+        .await
+        .unwrap();
     assert_eq!(exact(&answer), (sent.len() as u64, 0, 0), "{answer:?}");
     let live = read_to_now(&mut feeds, "odd").await;
     let server = server.kill9().await.start().await;

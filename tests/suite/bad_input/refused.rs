@@ -93,7 +93,11 @@ fn table() -> Vec<(Bytes, &'static str, &'static str)> {
     vec![
         (number("", 0), "key", "MISSING"),
         (number(&"k".repeat(257), 0), "key", "TOO_LONG"),
-        (joined(&[b"\x0a\x02\xff\xfe", &good[3..]]), "key", "NOT_UTF8"),
+        (
+            joined(&[b"\x0a\x02\xff\xfe", &good[3..]]),
+            "key",
+            "NOT_UTF8",
+        ),
         (joined(&[&good, b"\x0a\x01k"]), "key", "REPEATED_FIELD"),
         (encode(&venue), "venue", "TOO_LONG"),
         (
@@ -102,7 +106,14 @@ fn table() -> Vec<(Bytes, &'static str, &'static str)> {
             "TIME_AHEAD",
         ),
         (vector("k", 0, 8_000), "record", "TOO_LONG"),
-        (encode(&v1::Record { payload: None, ..venue_free() }), "payload", "MISSING"),
+        (
+            encode(&v1::Record {
+                payload: None,
+                ..venue_free()
+            }),
+            "payload",
+            "MISSING",
+        ),
         (twice, "payload", "SECOND_PAYLOAD"),
         (joined(&[&good, b"\x80\x01\x01"]), "record", "UNKNOWN_FIELD"),
         (joined(&[&good, b"\x42\x00"]), "record", "UNKNOWN_FIELD"),
@@ -112,10 +123,20 @@ fn table() -> Vec<(Bytes, &'static str, &'static str)> {
         (joined(&[b"\x08\x01", &good[3..]]), "key", "MALFORMED"),
         (Bytes::new(), "key", "MISSING"),
         (of(Value::Number(f64::NAN)), "reading.number", "NOT_FINITE"),
-        (of(Value::Number(f64::INFINITY)), "reading.number", "NOT_FINITE"),
-        (of(Value::Number(f64::NEG_INFINITY)), "reading.number", "NOT_FINITE"),
         (
-            of(Value::Vector(v1::Vector { values: vec![1.0, f64::NAN] })),
+            of(Value::Number(f64::INFINITY)),
+            "reading.number",
+            "NOT_FINITE",
+        ),
+        (
+            of(Value::Number(f64::NEG_INFINITY)),
+            "reading.number",
+            "NOT_FINITE",
+        ),
+        (
+            of(Value::Vector(v1::Vector {
+                values: vec![1.0, f64::NAN],
+            })),
             "reading.vector.values",
             "NOT_FINITE",
         ),
@@ -128,39 +149,99 @@ fn table() -> Vec<(Bytes, &'static str, &'static str)> {
         (text("k", 0, &"x".repeat(4_097)), "reading.text", "TOO_LONG"),
         (no_value(Quality::Good), "reading.value", "MISSING"),
         (no_value(Quality::Uncertain), "reading.value", "MISSING"),
-        (raw_payload(6, b"\x38\x09"), "reading.quality", "OUT_OF_RANGE"),
-        (raw_payload(6, b"\x18\x02\x20\x01"), "reading.value", "SECOND_PAYLOAD"),
-        (raw_payload(6, b"\x18\x02\x78\x01"), "reading", "UNKNOWN_FIELD"),
-        (of(Value::Decimal(out_of_range().unwrap())), "reading.decimal", "OUT_OF_RANGE"),
+        (
+            raw_payload(6, b"\x38\x09"),
+            "reading.quality",
+            "OUT_OF_RANGE",
+        ),
+        (
+            raw_payload(6, b"\x18\x02\x20\x01"),
+            "reading.value",
+            "SECOND_PAYLOAD",
+        ),
+        (
+            raw_payload(6, b"\x18\x02\x78\x01"),
+            "reading",
+            "UNKNOWN_FIELD",
+        ),
+        (
+            of(Value::Decimal(out_of_range().unwrap())),
+            "reading.decimal",
+            "OUT_OF_RANGE",
+        ),
         (quote(|q| q.bid = None), "quote.bid", "MISSING"),
-        (quote(|q| q.bid = out_of_range()), "quote.bid", "OUT_OF_RANGE"),
+        (
+            quote(|q| q.bid = out_of_range()),
+            "quote.bid",
+            "OUT_OF_RANGE",
+        ),
         (
             quote(|q| {
-                q.ask = Some(v1::Decimal { units: 0, scale: 0, high: 1 << 33 });
+                q.ask = Some(v1::Decimal {
+                    units: 0,
+                    scale: 0,
+                    high: 1 << 33,
+                });
             }),
             "quote.ask",
             "OUT_OF_RANGE",
         ),
         (
             quote(|q| {
-                q.ask_size = Some(v1::Decimal { units: 0, scale: 99, high: 0 });
+                q.ask_size = Some(v1::Decimal {
+                    units: 0,
+                    scale: 99,
+                    high: 0,
+                });
             }),
             "quote.ask_size",
             "OUT_OF_RANGE",
         ),
-        (quote(|q| q.conditions = vec!["@".into(); 17]), "quote.conditions", "TOO_MANY"),
-        (quote(|q| q.conditions = vec!["@".repeat(33)]), "quote.conditions", "TOO_LONG"),
+        (
+            quote(|q| q.conditions = vec!["@".into(); 17]),
+            "quote.conditions",
+            "TOO_MANY",
+        ),
+        (
+            quote(|q| q.conditions = vec!["@".repeat(33)]),
+            "quote.conditions",
+            "TOO_LONG",
+        ),
         (trade(|t| t.price = None), "trade.price", "MISSING"),
         (trade(|t| t.side = 7), "trade.side", "OUT_OF_RANGE"),
         (trade(|t| t.action = 2), "trade.trade_id", "MISSING"),
         (trade(|t| t.action = 3), "trade.trade_id", "MISSING"),
         (bar(|b| b.close = None), "bar.close", "MISSING"),
-        (bar(|b| b.interval_nanos = Some(0)), "bar.interval_nanos", "OUT_OF_RANGE"),
-        (bar(|b| b.interval_nanos = Some(-5)), "bar.interval_nanos", "OUT_OF_RANGE"),
-        (bar(|b| b.start_unix_nanos = None), "bar.start_unix_nanos", "MISSING"),
-        (status(String::new(), "why".into()), "status.state", "MISSING"),
-        (status("s".repeat(65), String::new()), "status.state", "TOO_LONG"),
-        (status("s".into(), "w".repeat(1_025)), "status.reason", "TOO_LONG"),
+        (
+            bar(|b| b.interval_nanos = Some(0)),
+            "bar.interval_nanos",
+            "OUT_OF_RANGE",
+        ),
+        (
+            bar(|b| b.interval_nanos = Some(-5)),
+            "bar.interval_nanos",
+            "OUT_OF_RANGE",
+        ),
+        (
+            bar(|b| b.start_unix_nanos = None),
+            "bar.start_unix_nanos",
+            "MISSING",
+        ),
+        (
+            status(String::new(), "why".into()),
+            "status.state",
+            "MISSING",
+        ),
+        (
+            status("s".repeat(65), String::new()),
+            "status.state",
+            "TOO_LONG",
+        ),
+        (
+            status("s".into(), "w".repeat(1_025)),
+            "status.reason",
+            "TOO_LONG",
+        ),
     ]
 }
 
@@ -179,7 +260,11 @@ async fn a_bad_record_is_refused_by_name_and_its_neighbours_are_stored() {
         let first = 3 * n + 1;
         let message = numbered("f", "p", first, vec![before, bad, after]);
         let answer = upload(&mut feeds, vec![message]).await.unwrap();
-        assert_eq!(exact(&answer), (2, 0, 1), "row {n}: {field} {why}: {answer:?}");
+        assert_eq!(
+            exact(&answer),
+            (2, 0, 1),
+            "row {n}: {field} {why}: {answer:?}"
+        );
         let refusal = &answer.refusals[0];
         assert_eq!((&*refusal.field, &*refusal.reason), (field, why), "row {n}");
         assert_eq!((refusal.index, refusal.sequence), (1, first + 1));
@@ -195,9 +280,12 @@ async fn a_bad_record_is_refused_by_name_and_its_neighbours_are_stored() {
 async fn an_atomic_message_with_a_bad_record_stores_nothing_and_moves_no_mark() {
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
-    upload(&mut feeds, vec![numbered("f", "p", 1, vec![number("k", 0)])])
-        .await
-        .unwrap();
+    upload(
+        &mut feeds,
+        vec![numbered("f", "p", 1, vec![number("k", 0)])],
+    )
+    .await
+    .unwrap();
     for (row, (bad, field, why)) in table().into_iter().enumerate() {
         let mut message = numbered("f", "p", 2, vec![number("k", 1), bad, number("k", 2)]);
         message.mode = v1::IngestMode::Atomic.into();
@@ -236,7 +324,9 @@ async fn a_key_beyond_the_limit_is_refused_and_known_ones_go_on() {
         .zip(0..)
         .map(|(key, n)| number(key, n))
         .collect();
-    let answer = upload(&mut feeds, vec![plain("f", records.clone())]).await.unwrap();
+    let answer = upload(&mut feeds, vec![plain("f", records.clone())])
+        .await
+        .unwrap();
     assert_eq!(exact(&answer), (4, 0, 2));
     for refusal in &answer.refusals {
         assert_eq!((&*refusal.field, &*refusal.reason), ("key", "KEY_LIMIT"));
@@ -270,8 +360,14 @@ async fn server_owned_fields_are_cut_so_that_a_received_record_can_be_sent_on() 
         .unwrap();
     let first = read_to_now(&mut feeds, "f").await;
     assert_eq!(own_bytes(&first.records[0].1), clean);
-    let received: Vec<Bytes> = first.records.iter().map(|(_, bytes)| bytes.clone()).collect();
-    upload(&mut feeds, vec![plain("copy", received)]).await.unwrap();
+    let received: Vec<Bytes> = first
+        .records
+        .iter()
+        .map(|(_, bytes)| bytes.clone())
+        .collect();
+    upload(&mut feeds, vec![plain("copy", received)])
+        .await
+        .unwrap();
     let copy = read_to_now(&mut feeds, "copy").await;
     assert_eq!(own_bytes(&copy.records[0].1), clean);
 
@@ -281,9 +377,12 @@ async fn server_owned_fields_are_cut_so_that_a_received_record_can_be_sent_on() 
         ..reading("k", 0, Value::Flag(true))
     };
     let around = ringfeed::model::now();
-    upload(&mut feeds, vec![plain("t", vec![timeless.encode_to_vec().into()])])
-        .await
-        .unwrap();
+    upload(
+        &mut feeds,
+        vec![plain("t", vec![timeless.encode_to_vec().into()])],
+    )
+    .await
+    .unwrap();
     let stamped = read_to_now(&mut feeds, "t").await.decoded().remove(0);
     assert!(stamped.time_assigned);
     let stamp = stamped.event_time_unix_nanos.unwrap();

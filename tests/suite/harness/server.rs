@@ -132,7 +132,7 @@ fn listen_to(
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if let Some(addresses) = serving_line(&line) {
-                drop(send.try_send(addresses));
+                let _unwanted = send.try_send(addresses);
             }
             let mut log = log.lock();
             log.push_str(&line);

@@ -15,14 +15,23 @@ async fn a_producer_name_belongs_to_its_principal() {
     assert_eq!(bed.store(&mine, 1, 10).await.unwrap(), (10, 0));
     assert_eq!(bed.store(&yours, 1, 3).await.unwrap(), (3, 0));
     assert_eq!(bed.store(&yours, 4, 2).await.unwrap(), (2, 0));
-    let other = bed.send_records(Some((mine.clone(), 1)), vec![record("x", 0)], Mode::StoreValid);
+    let other = bed.send_records(
+        Some((mine.clone(), 1)),
+        vec![record("x", 0)],
+        Mode::StoreValid,
+    );
     let reused = other.await.ack().await.unwrap_err();
     assert!(matches!(
         reused,
         AppendError::Sequence(SequenceError::Reused { sequence: 1 })
     ));
     assert_eq!(bed.store(&mine, 1, 12).await.unwrap(), (2, 10));
-    let view = |key| bed.hub.producer(bed.feed.name(), key).unwrap().durable_sequence;
+    let view = |key| {
+        bed.hub
+            .producer(bed.feed.name(), key)
+            .unwrap()
+            .durable_sequence
+    };
     assert_eq!((view(&mine), view(&yours)), (12, 5));
     let bed = bed.cut_power();
     assert_eq!(bed.store(&yours, 1, 6).await.unwrap(), (1, 5));
@@ -37,7 +46,10 @@ async fn an_atomic_batch_that_is_refused_leaves_the_mark() {
     let refused = bed.send_records(Some((key.clone(), 1)), half_bad, Mode::Atomic);
     let refused = refused.await.ack().await.unwrap_err();
     assert!(matches!(refused, AppendError::Atomic { index: 1, .. }));
-    assert!(bed.hub.producer(bed.feed.name(), &key).is_err(), "still unknown");
+    assert!(
+        bed.hub.producer(bed.feed.name(), &key).is_err(),
+        "still unknown"
+    );
     assert_eq!(bed.store(&key, 1, 2).await.unwrap(), (2, 0));
     assert_eq!(bed.visible().await, [0, 1]);
 }
@@ -64,7 +76,13 @@ async fn a_failed_append_takes_every_later_batch_back_with_it() {
     assert_eq!(under_way.ack().await.unwrap().stored, 1);
     for pending in late {
         let failed = pending.ack().await.unwrap_err();
-        assert!(matches!(failed, AppendError::Store { disk_full: true, .. }));
+        assert!(matches!(
+            failed,
+            AppendError::Store {
+                disk_full: true,
+                ..
+            }
+        ));
     }
     bed.control.set_disk_full(false);
 
@@ -73,7 +91,10 @@ async fn a_failed_append_takes_every_later_batch_back_with_it() {
         gap,
         AppendError::Sequence(SequenceError::Gap { expected: 12, .. })
     ));
-    assert!(bed.hub.producer(bed.feed.name(), &born).is_err(), "still unknown");
+    assert!(
+        bed.hub.producer(bed.feed.name(), &born).is_err(),
+        "still unknown"
+    );
     assert_eq!(bed.store(&old, 12, 30).await.unwrap(), (30, 0));
     // Numbers of producers stay those on disk, whoever was taken back.
     let next = producer("me", "next");
@@ -81,7 +102,11 @@ async fn a_failed_append_takes_every_later_batch_back_with_it() {
     assert_eq!(bed.store(&born, 1, 30).await.unwrap(), (30, 0));
     let bed = bed.cut_power();
     for (key, count) in [(&old, 41), (&born, 30), (&next, 5)] {
-        assert_eq!(bed.store(key, 1, count).await.unwrap(), (0, count), "{key:?}");
+        assert_eq!(
+            bed.store(key, 1, count).await.unwrap(),
+            (0, count),
+            "{key:?}"
+        );
     }
     assert_eq!(bed.visible().await.len(), 76);
 }
@@ -99,7 +124,10 @@ async fn only_an_immediate_feed_shows_records_before_their_flush() {
         flushes.changed().await.unwrap();
         assert_eq!(bed.visible().await.len(), shown, "{visibility:?}");
         let known = bed.hub.producer(bed.feed.name(), &key).unwrap();
-        assert_eq!(known.durable_sequence, 1, "not called durable before the flush");
+        assert_eq!(
+            known.durable_sequence, 1,
+            "not called durable before the flush"
+        );
         bed.control.release();
         assert_eq!(pending.ack().await.unwrap().stored, 3);
         assert_eq!(bed.visible().await.len(), 4);
@@ -126,7 +154,9 @@ async fn what_was_shown_and_lost_is_a_gap_and_its_offsets_are_not_used_again() {
     drop(unanswered);
     assert_eq!(bed.store(&key, 1, 6).await.unwrap(), (4, 2));
     let filter = KeyFilter::default();
-    let follow = bed.hub.follow(&bed.feed, filter, Start::Offset(0), End::Now);
+    let follow = bed
+        .hub
+        .follow(&bed.feed, filter, Start::Offset(0), End::Now);
     let mut follower = follow.await.unwrap();
     let Step::Records(first) = follower.next().await.unwrap() else {
         panic!("the durable records come first");
@@ -152,7 +182,9 @@ async fn a_gap_still_to_be_told_is_part_of_where_a_follower_resumes() {
         offset: 3,
     };
     let filter = KeyFilter::default();
-    let follow = bed.hub.follow(&bed.feed, filter, Start::Cursor(old), End::Never);
+    let follow = bed
+        .hub
+        .follow(&bed.feed, filter, Start::Cursor(old), End::Never);
     let mut follower = follow.await.unwrap();
     assert_eq!(follower.resume_at(), old);
     let step = follower.next().await.unwrap();
