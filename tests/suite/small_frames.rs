@@ -3,32 +3,36 @@
 
 use std::time::Duration;
 
+use futures_util::{Stream, StreamExt as _};
 use ringfeed::proto::v1::{IngestRequest, start::From};
+use tokio::time::Instant;
 
 use crate::harness::{
-    Follow, Server, exact, number, number_of, numbered, read_to_now, stored, upload, within,
+    Follow, Server, Setup, exact, number, number_of, numbered, read_to_now, stored, upload, within,
 };
 
 const READINGS: u64 = 200_000;
+const KEY: &str = "pi17.temperature.x";
 
-/// One message for each reading, made as they are sent.
-fn one_by_one(producer: &'static str, count: u64) -> impl Iterator<Item = IngestRequest> {
-    (0..count).map(move |n| {
-        numbered(
-            "sensors",
-            producer,
-            n + 1,
-            vec![number("pi17.temperature.x", n)],
-        )
+/// One message for each reading, made as they are sent. tonic joins what is ready at once into one
+/// frame, so each waits a turn: a device has its readings one by one as well.
+fn one_by_one(
+    producer: &'static str,
+    count: u64,
+) -> impl Stream<Item = IngestRequest> + Send + 'static {
+    let message = move |n| numbered("sensors", producer, n + 1, vec![number(KEY, n)]);
+    tokio_stream::iter(0..count).then(move |n| async move {
+        tokio::task::yield_now().await;
+        message(n)
     })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_thousand_tiny_messages_arrive_complete() {
-    assert_eq!(number("pi17.temperature.x", 1).len(), 40);
+    assert_eq!(number(KEY, 1).len(), 40);
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
-    let messages = tokio_stream::iter(one_by_one("pi17", READINGS));
+    let messages = one_by_one("pi17", READINGS);
     let stored_all = within("the upload", feeds.ingest(messages)).await.unwrap();
     assert_eq!(exact(stored_all.get_ref()), (READINGS, 0, 0));
     let ledger = read_to_now(&mut feeds, "sensors").await;
@@ -47,7 +51,7 @@ async fn several_uploads_of_tiny_messages_share_a_connection() {
     let uploads = ["a", "b", "c", "d"].map(|producer| {
         let mut feeds = feeds.clone();
         tokio::spawn(async move {
-            let messages = tokio_stream::iter(one_by_one(producer, EACH));
+            let messages = one_by_one(producer, EACH);
             let answer = within("the upload", feeds.ingest(messages)).await.unwrap();
             exact(answer.get_ref())
         })
@@ -59,27 +63,28 @@ async fn several_uploads_of_tiny_messages_share_a_connection() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_subscriber_that_stalls_while_small_records_flow_loses_nothing() {
-    let server = Server::start().await;
+    // In memory every record is a commit of its own, and so a response of its own.
+    let server = Setup::new().with("engine", "memory").start().await;
     let mut feeds = server.feeds().await;
-    let record = |n| vec![number("pi17.temperature.x", n)];
-    upload(&mut feeds, vec![numbered("sensors", "p", 1, record(0))])
-        .await
-        .unwrap();
+    let first = numbered("sensors", "p", 1, vec![number(KEY, 0)]);
+    upload(&mut feeds, vec![first]).await.unwrap();
     let mut subscriber = server.feeds().await;
     let mut follow = Follow::feed(&mut subscriber, "sensors", From::Offset(0)).await;
     follow.read_to(1).await;
 
     // The subscriber reads nothing for five seconds: that is what the connection has to outlive,
-    // so this is real time. Each record is a commit of its own.
-    let mut sent = 1;
-    let stall = tokio::time::Instant::now() + Duration::from_secs(5);
-    while tokio::time::Instant::now() < stall {
-        let one = numbered("sensors", "p", sent + 1, record(sent));
-        upload(&mut feeds, vec![one]).await.unwrap();
-        sent += 1;
-    }
+    // so this is real time.
+    let stall = Instant::now() + Duration::from_secs(5);
+    let message = |n| numbered("sensors", "p", n + 1, vec![number(KEY, n)]);
+    let readings = tokio_stream::iter(1..).then(move |n| async move {
+        tokio::task::yield_now().await;
+        (Instant::now() < stall).then(|| message(n))
+    });
+    let readings = readings.take_while(|next| std::future::ready(next.is_some()));
+    let answer = feeds.ingest(readings.filter_map(std::future::ready)).await;
+    let sent = exact(answer.unwrap().get_ref()).0 + 1;
     eprintln!("{sent} small records flowed during the stall");
-    assert!(sent > 100, "too few records to mean anything: {sent}");
+    assert!(sent > 10_000, "too few records to mean anything: {sent}");
     follow.read_to(sent).await;
     assert_eq!(follow.ledger().gap_list(), []);
     let values: Vec<u64> = follow.ledger().decoded().iter().map(number_of).collect();
