@@ -22,8 +22,9 @@ CALL_SECONDS = 120
 class Server:
     """`ringfeed serve` on free ports of loopback. Ended by its pid when the block ends."""
 
-    def __init__(self, data_dir, *flags, **environment):
+    def __init__(self, data_dir, *flags, listen="127.0.0.1:0", **environment):
         self.data_dir = pathlib.Path(data_dir)
+        self.listen = listen
         self.flags = flags
         self.environment = environment
         self.process = None
@@ -38,7 +39,7 @@ class Server:
 
     def start(self):
         assert BINARY.exists(), f"{BINARY} is missing: cargo build --release"
-        ports = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+        ports = ["--listen", self.listen, "--metrics-listen", "127.0.0.1:0"]
         command = [BINARY, "serve", *ports, "--data-dir", self.data_dir, *self.flags]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RINGFEED_")}
         environment = clean | {"RINGFEED_LOG__FORMAT": "json"} | self.environment
