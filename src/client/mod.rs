@@ -7,6 +7,8 @@
 //! ```
 
 mod connect;
+#[cfg(test)]
+mod fake;
 mod ingest;
 mod ledger;
 mod retry;

@@ -134,15 +134,18 @@ fn share() -> f64 {
 pub(super) struct Patience {
     options: RetryOptions,
     backoff: Backoff,
+    /// Endpoints that were not tried yet; none as soon as there was a connection.
+    untried: usize,
     /// There was a connection once.
     started: bool,
     failing_since: Option<Instant>,
 }
 
 impl Patience {
-    pub(super) fn new(options: RetryOptions) -> Self {
+    pub(super) fn new(options: RetryOptions, endpoints: usize) -> Self {
         Self {
             options,
+            untried: endpoints,
             backoff: Backoff::default(),
             started: false,
             failing_since: None,
@@ -160,7 +163,8 @@ impl Patience {
     pub(super) fn failed(&mut self, status: &Status, now: Instant) -> Option<Duration> {
         self.started |= !unreachable(status);
         if !self.started && self.options.first == FirstConnect::Fail {
-            return None;
+            self.untried = self.untried.saturating_sub(1);
+            return (self.untried > 0).then_some(Duration::ZERO);
         }
         let since = *self.failing_since.get_or_insert(now);
         let tired = self.options.give_up_after;
@@ -208,10 +212,11 @@ mod tests {
 
     #[test]
     fn patience_ends_when_nothing_moves_for_long() {
-        let mut patience = Patience::new(RetryOptions {
+        let options = RetryOptions {
             first: FirstConnect::Retry,
             give_up_after: Some(Duration::from_secs(60)),
-        });
+        };
+        let mut patience = Patience::new(options, 1);
         let begin = Instant::now();
         let failed = |patience: &mut Patience, second| {
             let now = begin + Duration::from_secs(second);

@@ -93,21 +93,26 @@ impl Writer {
 
     fn commit(&self, groups: Vec<Group>) {
         let mut appended = Vec::with_capacity(groups.len());
-        let mut failed: HashMap<FeedId, StoreFailure> = HashMap::new();
+        let mut failed = vec![];
+        let mut failures: HashMap<FeedId, StoreFailure> = HashMap::new();
         for group in groups {
+            let feed = group.feed.id();
             // What a producer sent after a batch that failed would leave a hole: it fails too.
-            if let Some(error) = failed.get(&group.feed.id()) {
-                group.fail(error);
+            if failures.contains_key(&feed) {
+                failed.push(group);
                 continue;
             }
             match self.append(&group) {
                 Ok(chunk) => appended.push((group, chunk)),
                 Err(error) => {
-                    let failure = StoreFailure::from(error);
-                    let feed = group.feed.id();
-                    group.fail(&failure);
-                    failed.insert(feed, failure);
+                    failures.insert(feed, StoreFailure::from(error));
+                    failed.push(group);
                 }
+            }
+        }
+        for group in failed.into_iter().rev() {
+            if let Some(failure) = failures.get(&group.feed.id()) {
+                group.fail(failure);
             }
         }
         if let Err(error) = self.make_durable(&appended) {

@@ -13,7 +13,7 @@ use tokio::{
 use super::{End, Feed, FollowError, Hub, Life, Visible, start::Selection};
 use crate::{
     metrics,
-    model::{self, Chunk, Epoch, Gap, Offset, Span, UnixNanos},
+    model::{self, Chunk, Cursor, Epoch, Gap, Offset, Span, UnixNanos},
     proto::wire,
     store::{Read, StoreError},
 };
@@ -46,7 +46,7 @@ pub enum Step {
 pub struct Settled {
     pub covers: Span,
     pub records: Vec<Bytes>,
-    /// Bytes of the records.
+    /// Bytes of the records as they lie in a response.
     pub bytes: usize,
     /// When the last record passed came in.
     pub last_ingest: Option<UnixNanos>,
@@ -102,6 +102,20 @@ impl Follower {
         self.cursor
     }
 
+    /// From where it can be resumed: what was returned is settled, a gap still to be told is not.
+    pub fn resume_at(&self) -> Cursor {
+        match self.gaps.front() {
+            Some((epoch, gap)) => Cursor {
+                epoch: *epoch,
+                offset: gap.span.from,
+            },
+            None => Cursor {
+                epoch: self.feed.epoch(),
+                offset: self.cursor,
+            },
+        }
+    }
+
     /// Where it ends: resolved, so that it can be resumed.
     pub fn end(&self) -> End {
         self.end
@@ -134,13 +148,20 @@ impl Follower {
             }
             match self.read(at, visible, STEP_BYTES - settled.bytes).await? {
                 (Read::Records(chunk), origin) => {
+                    let chunk = chunk.slice(Span::new(at, limit));
+                    // A read gives at least one record, however large.
+                    let full = settled.bytes + chunk.body_len() > STEP_BYTES;
+                    if full && !settled.records.is_empty() {
+                        return Ok(self.settle(settled, visible));
+                    }
                     settled.origin = origin;
-                    self.take(&mut settled, &chunk.slice(Span::new(at, limit)), limit);
+                    self.take(&mut settled, &chunk, limit);
                 }
                 (Read::Gap(_), _) if !settled.covers.is_empty() => {
                     return Ok(self.settle(settled, visible));
                 }
                 (Read::Gap(gap), _) => {
+                    let gap = gap.before(limit);
                     self.cursor = gap.span.to;
                     return Ok(self.gap(self.feed.epoch(), gap));
                 }
@@ -179,7 +200,7 @@ impl Follower {
         for (offset, bytes) in chunk.records() {
             settled.last_ingest = Some(wire::ingest_time(&bytes));
             if self.selection.takes(offset, &bytes) {
-                settled.bytes += bytes.len();
+                settled.bytes += Chunk::framed_len(bytes.len());
                 settled.records.push(bytes);
             }
         }

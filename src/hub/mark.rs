@@ -23,6 +23,10 @@ pub enum SequenceError {
         "sequences up to {sequence} were used before for other content; give this upload another producer name"
     )]
     Reused { sequence: u64 },
+    #[error(
+        "this producer began at {start} here: what it numbered before is not known; give this upload another producer name"
+    )]
+    BeforeStart { start: u64 },
     #[error("sequences count from 1 and stay below 2^63")]
     OutOfRange,
 }
@@ -50,11 +54,10 @@ pub(crate) struct Admitted {
 }
 
 impl Mark {
-    /// A producer that is not known yet and begins at `first`.
-    pub(crate) fn begin(first: u64) -> Result<Self, SequenceError> {
-        if first == 0 || first > i64::MAX.cast_unsigned() {
-            return Err(SequenceError::OutOfRange);
-        }
+    /// A producer that is not known yet and begins at `first`,
+    /// with `count` records.
+    pub(crate) fn begin(first: u64, count: usize) -> Result<Self, SequenceError> {
+        end_of(first, count)?;
         let start = first - 1;
         Ok(Self {
             sequence: start,
@@ -76,10 +79,12 @@ impl Mark {
 
     /// Compares a batch with what was taken in before; changes nothing but the note of a repeat.
     pub(crate) fn admit(&mut self, first: u64, hashes: &[u64]) -> Result<Admitted, SequenceError> {
-        let last = first
-            .checked_add(hashes.len() as u64)
-            .filter(|end| first > 0 && *end <= i64::MAX.cast_unsigned())
-            .ok_or(SequenceError::OutOfRange)?;
+        let last = end_of(first, hashes.len())?;
+        if first <= self.start {
+            // No record may be called a duplicate that was never seen.
+            let start = self.start + 1;
+            return Err(SequenceError::BeforeStart { start });
+        }
         if first > self.sequence + 1 {
             return Err(SequenceError::Gap {
                 expected: self.sequence + 1,
@@ -166,6 +171,14 @@ impl Mark {
     }
 }
 
+/// One beyond the last sequence of a batch.
+fn end_of(first: u64, count: usize) -> Result<u64, SequenceError> {
+    first
+        .checked_add(count as u64)
+        .filter(|end| first > 0 && *end <= i64::MAX.cast_unsigned())
+        .ok_or(SequenceError::OutOfRange)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -179,7 +192,7 @@ mod tests {
     }
 
     fn fed(last: u64, batch: usize) -> Mark {
-        let mut mark = Mark::begin(1).unwrap();
+        let mut mark = Mark::begin(1, 1).unwrap();
         for part in hashes(1..=last).chunks(batch) {
             assert_eq!(
                 mark.admit(mark.sequence() + 1, part),
@@ -252,7 +265,7 @@ mod tests {
         );
         assert_eq!(mark.admit(u64::MAX, &[1]), Err(SequenceError::OutOfRange));
         assert_eq!(mark.admit(0, &[1]), Err(SequenceError::OutOfRange));
-        assert_eq!(Mark::begin(u64::MAX), Err(SequenceError::OutOfRange));
+        assert_eq!(Mark::begin(u64::MAX, 0), Err(SequenceError::OutOfRange));
         assert_eq!(mark.admit(11, &[1]), Ok(Admitted { duplicates: 0 }));
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct ProducerState {
     pub mark: Mark,
     pub last_seen: UnixNanos,
     pub refused: u64,
-    /// How far the mark had come at the last flush: it moves before the records are durable.
+    /// How far of the mark is on disk.
     #[serde(skip)]
     durable: u64,
     #[serde(skip)]
@@ -57,14 +57,15 @@ impl Producers {
         self.ids.get(key).copied()
     }
 
-    /// Adds a producer that begins at `first`.
+    /// Adds a producer that begins at `first` with `count` records.
     pub(crate) fn begin(
         &mut self,
         key: &ProducerKey,
         first: u64,
+        count: usize,
         limit: usize,
     ) -> Result<Result<u32, TooMany>, SequenceError> {
-        let mark = Mark::begin(first)?;
+        let mark = Mark::begin(first, count)?;
         if self.states.len() >= limit {
             return Ok(Err(TooMany));
         }
@@ -93,18 +94,30 @@ impl Producers {
         id
     }
 
+    /// Forgets the youngest producer, whose first records were not stored: numbers stay dense.
+    pub(crate) fn unborn(&mut self, id: u32) {
+        if self.states.len() == id as usize + 1
+            && let Some(state) = self.states.pop()
+        {
+            self.ids.remove(&ProducerKey {
+                producer: state.producer,
+                principal: state.principal,
+            });
+        }
+    }
+
+    /// Everything of this producer's mark is on disk.
+    pub(crate) fn settle(&mut self, id: u32) {
+        if let Some(state) = self.states.get_mut(id as usize) {
+            state.durable = state.mark.sequence();
+        }
+    }
+
     /// The state of a producer that will be changed.
     pub(crate) fn state(&mut self, id: u32) -> Option<&mut ProducerState> {
         let state = self.states.get_mut(id as usize)?;
         state.dirty = true;
         Some(state)
-    }
-
-    /// Everything taken in of this producer is durable.
-    pub(crate) fn flushed(&mut self, id: u32) {
-        if let Some(state) = self.states.get_mut(id as usize) {
-            state.durable = state.mark.sequence();
-        }
     }
 
     pub(crate) fn peek(&self, id: u32) -> Option<&ProducerState> {

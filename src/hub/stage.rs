@@ -91,11 +91,12 @@ impl Group {
     /// Answers every batch: durable.
     pub(super) fn acknowledge(self, chunk: &Chunk) {
         let base = chunk.span().from;
-        let mut state = self.feed.state();
-        for (producer, _) in &self.undo {
-            state.producers.flushed(*producer);
+        {
+            let mut state = self.feed.state();
+            for (producer, _) in &self.undo {
+                state.producers.settle(*producer);
+            }
         }
-        drop(state);
         for staged in self.answers {
             let mut ack = staged.ack;
             let at = |i: usize| base + i as u64;
@@ -106,13 +107,17 @@ impl Group {
         }
     }
 
-    /// Answers every batch: nothing of it was stored; producers are where they were before.
+    /// Answers every batch: nothing of it was stored; producers are where they were before. Groups
+    /// of one feed fail from the last to the first.
     pub(super) fn fail(self, failure: &StoreFailure) {
         let mut state = self.feed.state();
         for (producer, sequence) in self.undo.into_iter().rev() {
             if let Some(producer) = state.producers.state(producer) {
                 producer.mark.back_to(sequence);
             }
+        }
+        for (producer, _) in self.births.into_iter().rev() {
+            state.producers.unborn(producer);
         }
         drop(state);
         for staged in self.answers {
@@ -228,7 +233,7 @@ fn take(group: &mut Group, batch: Batch, limits: StageLimits) -> Result<Ack, App
         return Ok(ack);
     };
     let hashes: Vec<u64> = items.iter().map(|item| item.hash).collect();
-    let id = producer_id(&mut state, group, &key, first, limits)?;
+    let id = producer_id(&mut state, group, &key, (first, hashes.len()), limits)?;
     let (new, notes) = advance(&mut state, group, id, first, &hashes)?;
     let mut last_noted = None;
     for (index, item) in items.into_iter().enumerate() {
@@ -285,7 +290,7 @@ fn producer_id(
     state: &mut FeedState,
     group: &mut Group,
     key: &ProducerKey,
-    first: u64,
+    (first, count): (u64, usize),
     limits: StageLimits,
 ) -> Result<u32, AppendError> {
     if let Some(id) = state.producers.id(key) {
@@ -294,7 +299,7 @@ fn producer_id(
     let limit = limits.max_producers;
     let id = state
         .producers
-        .begin(key, first, limit)?
+        .begin(key, first, count, limit)?
         .map_err(|TooMany| AppendError::ProducerLimit { limit })?;
     if let Some(born) = state.producers.peek(id) {
         group.births.push((id, born.clone()));

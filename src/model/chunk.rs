@@ -88,7 +88,11 @@ impl Chunk {
 
     /// Bytes a record of `len` bytes takes as a frame.
     pub fn frame_len(len: usize) -> usize {
-        let len = len + SERVER_FIELDS_LEN;
+        Self::framed_len(len + SERVER_FIELDS_LEN)
+    }
+
+    /// Bytes of a frame around `len` bytes.
+    pub fn framed_len(len: usize) -> usize {
         1 + varint_len(len) + len
     }
 

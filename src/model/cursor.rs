@@ -58,6 +58,24 @@ pub struct Gap {
     pub reason: GapReason,
 }
 
+impl Gap {
+    /// The part of it before `end`. Its count stays known when no offset of the gap was left out.
+    pub fn before(self, end: Offset) -> Self {
+        let span = Span::new(self.span.from, self.span.to.min(end));
+        let dense = self.count == Some(self.span.len());
+        let count = if span == self.span {
+            self.count
+        } else {
+            dense.then_some(span.len())
+        };
+        Self {
+            span,
+            count,
+            ..self
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GapReason {
     Evicted,

@@ -162,6 +162,10 @@ fn sequence(error: &SequenceError, message: &str) -> Status {
             "SEQUENCE_REUSED",
             HashMap::from([("sequence".into(), sequence.to_string())]),
         ),
+        SequenceError::BeforeStart { start } => precondition(
+            "SEQUENCE_REUSED",
+            HashMap::from([("start".into(), start.to_string())]),
+        ),
         SequenceError::OutOfRange => invalid_argument("first_sequence", message),
     }
 }

@@ -10,6 +10,7 @@ use tokio::{
     task::JoinHandle,
     time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 
 use super::{say::Say, tape::Tape};
@@ -23,10 +24,13 @@ pub(super) const FEED: &str = "demo.tiny";
 /// The smallest ring there is.
 const RING_BYTES: u64 = 1 << 20;
 const WRITE_FOR: Duration = Duration::from_millis(2_500);
+/// A loaded machine may need longer until the slow one is overtaken.
+const WRITE_FOR_AT_MOST: Duration = Duration::from_secs(10);
 const TICK: Duration = Duration::from_millis(10);
-const RECORDS_PER_TICK: usize = 300;
+/// The small ring holds less than a second of this.
+const RECORDS_PER_SECOND: f64 = 25_000.0;
 const LOOK: Duration = Duration::from_millis(350);
-const PAUSE: Duration = Duration::from_millis(300);
+const PAUSE: Duration = Duration::from_millis(500);
 /// What lies in a stalled reader's window is sent, not lagging: so it is kept small here.
 const WINDOW_BYTES: u32 = 64 << 10;
 const SLOW: &str = "slow dashboard";
@@ -53,11 +57,12 @@ pub(super) async fn show(
     say: &Say,
 ) -> anyhow::Result<u64> {
     create(connection).await?;
-    say.line("a ring of 1 MiB, written at full pace; a fast dashboard and one that reads 3 times a second:");
+    say.line("a ring of 1 MiB, written at full pace; a fast dashboard and one that reads twice a second:");
     let (told, mut gaps) = mpsc::channel(16);
-    let slow = tokio::spawn(follow_slowly(endpoint.to_owned(), told));
+    let pace = Pace::default();
+    let slow = tokio::spawn(follow_slowly(endpoint.to_owned(), pace.clone(), told));
     let fast = tokio::spawn(follow(connection.clone()));
-    let writer = tokio::spawn(write(connection.clone(), tape));
+    let writer = tokio::spawn(write(connection.clone(), tape, pace));
     watch(connection, &writer, &mut gaps, say).await?;
     let written = writer.await??;
     let fast = timeout(CATCH_UP_WITHIN, finish(fast, written)).await??;
@@ -121,17 +126,36 @@ fn request(subscriber: &str) -> v1::SubscribeRequest {
     }
 }
 
-async fn write(connection: Connection, tape: Arc<Tape>) -> anyhow::Result<u64> {
+/// What writer and slow reader know of each other.
+#[derive(Clone, Debug, Default)]
+struct Pace {
+    /// The slow one was told of a gap.
+    gap_seen: CancellationToken,
+    written: CancellationToken,
+}
+
+async fn write(connection: Connection, tape: Arc<Tape>, pace: Pace) -> anyhow::Result<u64> {
     let mut uploader = Uploader::new(connection, UploadOptions::to(FEED).producer("demo"));
     let start = Instant::now();
     let mut readings = tape.records.iter().cycle();
-    while start.elapsed() < WRITE_FOR {
-        for record in readings.by_ref().take(RECORDS_PER_TICK) {
+    while start.elapsed() < WRITE_FOR
+        || (!pace.gap_seen.is_cancelled() && start.elapsed() < WRITE_FOR_AT_MOST)
+    {
+        sleep(TICK).await;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "a number of records"
+        )]
+        let due = (start.elapsed().as_secs_f64() * RECORDS_PER_SECOND) as u64;
+        while uploader.taken() < due
+            && let Some(record) = readings.next()
+        {
             uploader.send(record.encode_to_vec().into()).await?;
         }
         uploader.commit().await?;
-        sleep(TICK).await;
     }
+    pace.written.cancel();
     Ok(uploader.finish().await?.stored)
 }
 
@@ -226,7 +250,11 @@ async fn follow(connection: Connection) -> anyhow::Result<Following> {
 }
 
 /// Reads a message, pauses, reads the next; when the writing is over it reads on without pauses.
-async fn follow_slowly(endpoint: String, told: mpsc::Sender<String>) -> anyhow::Result<Following> {
+async fn follow_slowly(
+    endpoint: String,
+    pace: Pace,
+    told: mpsc::Sender<String>,
+) -> anyhow::Result<Following> {
     let channel = Endpoint::from_shared(endpoint)?
         .initial_stream_window_size(WINDOW_BYTES)
         .connect()
@@ -236,7 +264,6 @@ async fn follow_slowly(endpoint: String, told: mpsc::Sender<String>) -> anyhow::
     let mut client = FeedServiceClient::new(channel).max_decoding_message_size(8 << 20);
     let mut stream = client.subscribe(request).await?.into_inner();
     let (figures, following) = mpsc::channel(65_536);
-    let start = Instant::now();
     tokio::spawn(async move {
         let mut seen = Seen::default();
         while let Ok(Some(response)) = stream.message().await {
@@ -251,11 +278,13 @@ async fn follow_slowly(endpoint: String, told: mpsc::Sender<String>) -> anyhow::
                     let span = Span::new(gap.from, gap.to);
                     seen.gaps.push(span);
                     let line = format!(
-                        "   Gap EVICTED, offsets {}..{}: {} records, told before the next one",
+                        "   Gap {}, offsets {}..{}: {} records, told before the next one",
+                        gap.reason().as_str_name().trim_start_matches("GAP_REASON_"),
                         gap.from,
                         gap.to,
                         gap.count.unwrap_or_else(|| span.len())
                     );
+                    pace.gap_seen.cancel();
                     drop(told.send(line).await);
                 }
                 _ => {}
@@ -263,8 +292,9 @@ async fn follow_slowly(endpoint: String, told: mpsc::Sender<String>) -> anyhow::
             if figures.send(seen.clone()).await.is_err() {
                 break;
             }
-            if start.elapsed() < WRITE_FOR {
-                sleep(PAUSE).await;
+            tokio::select! {
+                () = pace.written.cancelled() => {}
+                () = sleep(PAUSE) => {}
             }
         }
     });

@@ -181,7 +181,7 @@ impl Upload {
         let text = summary_text(summary, self.broken);
         match outcome {
             Err(error) => {
-                if self.uploader.taken() > 0 {
+                if *summary != UploadSummary::default() {
                     note(&format!("before it failed: {text}"));
                 }
                 Err(explained(error, remote, feed))

@@ -139,6 +139,7 @@ impl fmt::Debug for Uploader {
 impl Uploader {
     /// Nothing is sent before the first full batch, `push_out` or `commit`.
     pub fn new(connection: Connection, options: UploadOptions) -> Self {
+        let patience = Patience::new(options.retry, connection.endpoints());
         Self {
             connection,
             batch: Vec::new(),
@@ -147,7 +148,7 @@ impl Uploader {
             handed: 0,
             call: None,
             mark: Mark::default(),
-            patience: Patience::new(options.retry),
+            patience,
             summary: UploadSummary::default(),
             listener: None,
             options,
@@ -398,3 +399,6 @@ impl Uploader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::{info::InfoSender, response};
 use crate::{
     hub::{FollowError, Follower, Origin, Settled, Step, SubscriberGuard},
-    model::{self, Cursor, Epoch, Gap, GapReason, Offset},
+    model::{self, Epoch, Gap, GapReason, Offset},
     proto::{
         convert::wire_duration,
         v1::{self, subscribe_response::Event},
@@ -162,12 +162,11 @@ impl Leg {
 
     /// The selector that goes on after what was sent.
     pub(super) fn resume(&self) -> v1::Selector {
-        let epoch = self.follower.feed().epoch();
-        let cursor = Cursor {
-            epoch,
-            offset: self.follower.cursor(),
-        };
-        selector::resume(&self.selector, cursor, self.follower.end())
+        selector::resume(
+            &self.selector,
+            self.follower.resume_at(),
+            self.follower.end(),
+        )
     }
 
     fn cursor(&self, offset: Offset) -> v1::Cursor {

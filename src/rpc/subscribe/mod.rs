@@ -143,7 +143,11 @@ impl Subscription {
                     biased;
                     () = stopping.cancelled() => {
                         guard.stopped();
-                        yield Ok(self.reconnect());
+                        // The token goes on after these.
+                        while let Some(response) = self.ready.pop_front() {
+                            yield Ok(padded(response));
+                        }
+                        yield Ok(padded(self.reconnect()));
                         return;
                     }
                     next = self.next() => next,

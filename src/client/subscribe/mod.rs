@@ -146,10 +146,10 @@ impl Subscription {
             .as_ref()
             .map_or(HEARTBEAT, std_duration);
         Ok(Self {
+            patience: Patience::new(retry, connection.endpoints()),
             connection,
             ledger: Ledger::new(&request.selectors),
             state: State::Closed(None),
-            patience: Patience::new(retry),
             token: None,
             ends: Ends::Unresolved,
             idle: heartbeat * 3 + Duration::from_secs(5),
@@ -425,3 +425,6 @@ fn silent(idle: Duration) -> Status {
 fn ended_early() -> Status {
     Status::unavailable("the server ended the stream before its end")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,80 @@
+//! Trap 1: peers that send or are sent many small messages are peers, not attackers. Stock tonic
+//! clients with their default windows, in both directions.
+
+use std::time::Duration;
+
+use ringfeed::proto::v1::{IngestRequest, start::From};
+
+use crate::harness::{
+    Follow, Server, exact, number, number_of, numbered, read_to_now, stored, upload, within,
+};
+
+const READINGS: u64 = 200_000;
+
+/// One message for each reading, made as they are sent.
+fn one_by_one(producer: &'static str, count: u64) -> impl Iterator<Item = IngestRequest> {
+    (0..count).map(move |n| numbered("sensors", producer, n + 1, vec![number("pi17.temperature.x", n)]))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_thousand_tiny_messages_arrive_complete() {
+    assert_eq!(number("pi17.temperature.x", 1).len(), 40);
+    let server = Server::start().await;
+    let mut feeds = server.feeds().await;
+    let messages = tokio_stream::iter(one_by_one("pi17", READINGS));
+    let stored_all = within("the upload", feeds.ingest(messages)).await.unwrap();
+    assert_eq!(exact(stored_all.get_ref()), (READINGS, 0, 0));
+    let ledger = read_to_now(&mut feeds, "sensors").await;
+    assert_eq!(ledger.records.len() as u64, READINGS);
+    let in_order = (0..).zip(&ledger.records).all(|(n, (offset, bytes))| {
+        *offset == n && number_of(&stored(bytes)) == n
+    });
+    assert!(in_order);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn several_uploads_of_tiny_messages_share_a_connection() {
+    const EACH: u64 = 50_000;
+    let server = Server::start().await;
+    let feeds = server.feeds().await;
+    let uploads = ["a", "b", "c", "d"].map(|producer| {
+        let mut feeds = feeds.clone();
+        tokio::spawn(async move {
+            let messages = tokio_stream::iter(one_by_one(producer, EACH));
+            let answer = within("the upload", feeds.ingest(messages)).await.unwrap();
+            exact(answer.get_ref())
+        })
+    });
+    for upload in uploads {
+        assert_eq!(upload.await.unwrap(), (EACH, 0, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_that_stalls_while_small_records_flow_loses_nothing() {
+    let server = Server::start().await;
+    let mut feeds = server.feeds().await;
+    let record = |n| vec![number("pi17.temperature.x", n)];
+    upload(&mut feeds, vec![numbered("sensors", "p", 1, record(0))])
+        .await
+        .unwrap();
+    let mut subscriber = server.feeds().await;
+    let mut follow = Follow::feed(&mut subscriber, "sensors", From::Offset(0)).await;
+    follow.read_to(1).await;
+
+    // The subscriber reads nothing for five seconds: that is what the connection has to outlive,
+    // so this is real time. Each record is a commit of its own.
+    let mut sent = 1;
+    let stall = tokio::time::Instant::now() + Duration::from_secs(5);
+    while tokio::time::Instant::now() < stall {
+        let one = numbered("sensors", "p", sent + 1, record(sent));
+        upload(&mut feeds, vec![one]).await.unwrap();
+        sent += 1;
+    }
+    eprintln!("{sent} small records flowed during the stall");
+    assert!(sent > 100, "too few records to mean anything: {sent}");
+    follow.read_to(sent).await;
+    assert_eq!(follow.ledger().gap_list(), []);
+    let values: Vec<u64> = follow.ledger().decoded().iter().map(number_of).collect();
+    assert_eq!(values, (0..sent).collect::<Vec<_>>());
+}
