@@ -36,7 +36,7 @@ install: # A virtual environment, npm packages and Prometheus, all below .tools 
 	@$(STEP) install $(COMPONENTS)/install $(TOOLS)
 
 fmt:
-	@$(STEP) fmt cargo fmt --check
+	@$(STEP) fmt cargo fmt --check -- --color never
 
 clippy:
 	@$(STEP) clippy cargo clippy --release --all-targets -- -D warnings
