@@ -55,6 +55,8 @@ pub(super) async fn run(
     while let Some(answer) = acks.next().await {
         tally.take(answer);
     }
+    // A call that its client broke off looks complete to us; one that waits is dropped for it.
+    tokio::task::yield_now().await;
     match failure.or_else(|| tally.failure.take()) {
         None => Ok(tally.response()),
         Some(failure) => Err(status::with_progress(&failure, &tally.progress())),

@@ -197,7 +197,11 @@ async fn acknowledged_records_survive_kill_9_at_random_moments() {
             };
             next[i] = device.resume_at(&server, resume).await;
         }
-        assert_eq!(check(&server, &devices).await, before, "a repeat was stored");
+        assert_eq!(
+            check(&server, &devices).await,
+            before,
+            "a repeat was stored"
+        );
         server.kill9().await;
     }
     let total: u64 = devices.iter().map(|d| d.acked.load(SeqCst)).sum();
@@ -219,7 +223,7 @@ async fn a_server_that_starts_again_does_not_read_its_ring() {
     assert!(read < 12 * MIB, "{read} bytes were read after a crash");
     let server = server.restart().await;
     let read = block_bytes_read(&server).await;
-    assert!(read < MIB, "{read} bytes were read after a clean stop");
+    assert!(read < 4 * MIB, "{read} bytes were read after a clean stop");
 
     // The figure is not just always small.
     let all = read_to_now(&mut server.feeds().await, FEED).await;

@@ -7,8 +7,8 @@ use ringfeed::cli::mapping::{Mapping, Source, mapping_beside};
 use tonic::Code;
 
 use crate::harness::{
-    MIB, Server, batches, encode, exact, expected_of, feed_exists, get_feed, number,
-    numbered, own_bytes, plain, progress, read_from, read_to_now, reason, upload, vector,
+    MIB, Server, batches, encode, exact, expected_of, feed_exists, get_feed, number, numbered,
+    own_bytes, plain, progress, read_from, read_to_now, reason, upload, vector,
 };
 
 const BARS: u64 = 12_154;
@@ -206,7 +206,11 @@ async fn refused_records_use_up_their_numbers() {
     let answer = answer.unwrap();
     assert_eq!(exact(&answer), (2, 0, 2));
     assert_eq!(answer.feeds[0].durable_sequence, Some(4));
-    let numbers: Vec<_> = answer.refusals.iter().map(|r| (r.index, r.sequence)).collect();
+    let numbers: Vec<_> = answer
+        .refusals
+        .iter()
+        .map(|r| (r.index, r.sequence))
+        .collect();
     assert_eq!(numbers, [(1, 2), (3, 4)]);
 
     // The last one was refused: its number is used up over a crash as well.
@@ -214,6 +218,10 @@ async fn refused_records_use_up_their_numbers() {
     let mut feeds = server.feeds().await;
     let again = upload(&mut feeds, vec![numbered("f", "p", 1, records)]).await;
     assert_eq!(exact(&again.unwrap()), (0, 2, 2));
-    let next = upload(&mut feeds, vec![numbered("f", "p", 5, vec![number("k", 4)])]).await;
+    let next = upload(
+        &mut feeds,
+        vec![numbered("f", "p", 5, vec![number("k", 4)])],
+    )
+    .await;
     assert_eq!(exact(&next.unwrap()), (1, 0, 0));
 }

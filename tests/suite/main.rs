@@ -1,6 +1,16 @@
 //! The promises of ringfeed, each proved on the real binary over real connections. `harness`
 //! starts and ends servers; every other module is about one promise.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    clippy::unnecessary_wraps,
+    clippy::cast_possible_truncation,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking, and reads best as one story"
+)]
+
 mod bad_input;
 mod bounded;
 mod catalog;

@@ -13,7 +13,14 @@ const READINGS: u64 = 200_000;
 
 /// One message for each reading, made as they are sent.
 fn one_by_one(producer: &'static str, count: u64) -> impl Iterator<Item = IngestRequest> {
-    (0..count).map(move |n| numbered("sensors", producer, n + 1, vec![number("pi17.temperature.x", n)]))
+    (0..count).map(move |n| {
+        numbered(
+            "sensors",
+            producer,
+            n + 1,
+            vec![number("pi17.temperature.x", n)],
+        )
+    })
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -26,9 +33,9 @@ async fn two_hundred_thousand_tiny_messages_arrive_complete() {
     assert_eq!(exact(stored_all.get_ref()), (READINGS, 0, 0));
     let ledger = read_to_now(&mut feeds, "sensors").await;
     assert_eq!(ledger.records.len() as u64, READINGS);
-    let in_order = (0..).zip(&ledger.records).all(|(n, (offset, bytes))| {
-        *offset == n && number_of(&stored(bytes)) == n
-    });
+    let in_order = (0..)
+        .zip(&ledger.records)
+        .all(|(n, (offset, bytes))| *offset == n && number_of(&stored(bytes)) == n);
     assert!(in_order);
 }
 

@@ -102,7 +102,10 @@ impl Ledger {
 
     /// The records decoded.
     pub(crate) fn decoded(&self) -> Vec<v1::Record> {
-        self.records.iter().map(|(_, bytes)| stored(bytes)).collect()
+        self.records
+            .iter()
+            .map(|(_, bytes)| stored(bytes))
+            .collect()
     }
 
     /// Gaps as (from, to, count, reason).

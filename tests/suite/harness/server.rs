@@ -132,7 +132,7 @@ fn listen_to(
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             if let Some(addresses) = serving_line(&line) {
-                drop(send.try_send(addresses));
+                let _unwanted = send.try_send(addresses);
             }
             let mut log = log.lock();
             log.push_str(&line);
@@ -223,8 +223,13 @@ impl Server {
     }
 
     /// SIGTERM, and waits for the end, which has to be a good one.
-    pub(crate) async fn sigterm(mut self) -> Setup {
+    pub(crate) async fn sigterm(self) -> Setup {
         self.terminate();
+        self.sigterm_done().await
+    }
+
+    /// Waits for the good end of a server that was told to stop.
+    pub(crate) async fn sigterm_done(mut self) -> Setup {
         let status = self.ended().await;
         assert!(status.success(), "{status}\n{}", self.log());
         self.setup.clone()

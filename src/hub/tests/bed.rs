@@ -1,0 +1,275 @@
+//! A hub over a memory engine whose flush can be held back and whose appends can fail.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering::SeqCst},
+};
+
+use bytes::Bytes;
+use parking_lot::{Condvar, Mutex};
+use prost::Message as _;
+use tokio::sync::watch;
+
+use crate::{
+    hub::{
+        Ack, AppendError, Batch, Feed, Hub, HubOptions, KeyFilter, Mode, Pending, ProducerKey, Step,
+    },
+    hub::{End, Start},
+    model::{self, Bounds, Chunk, FeedId, Offset, UnixNanos, Visibility},
+    proto::v1,
+    store::{
+        Append, Clock, Engine, Io, MemoryEngine, Read, Ring, RingSpec, Space, StoreError,
+        StoredBlock,
+    },
+};
+
+/// What the test decides of the engine.
+#[derive(Debug)]
+pub(super) struct Control {
+    held: Mutex<bool>,
+    released: Condvar,
+    /// Flushes that were begun.
+    begun: watch::Sender<u64>,
+    disk_full: AtomicBool,
+}
+
+impl Control {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            held: Mutex::new(false),
+            released: Condvar::new(),
+            begun: watch::Sender::new(0),
+            disk_full: AtomicBool::new(false),
+        })
+    }
+
+    /// Flushes wait from now on.
+    pub(super) fn hold(&self) {
+        *self.held.lock() = true;
+    }
+
+    pub(super) fn release(&self) {
+        *self.held.lock() = false;
+        self.released.notify_all();
+    }
+
+    pub(super) fn set_disk_full(&self, full: bool) {
+        self.disk_full.store(full, SeqCst);
+    }
+
+    /// Flushes begun so far.
+    pub(super) fn flushes(&self) -> watch::Receiver<u64> {
+        self.begun.subscribe()
+    }
+}
+
+#[derive(Debug)]
+struct TestEngine {
+    inner: Arc<MemoryEngine>,
+    control: Arc<Control>,
+}
+
+#[derive(Debug)]
+struct TestRing {
+    inner: Arc<dyn Ring>,
+    control: Arc<Control>,
+}
+
+impl Engine for TestEngine {
+    fn name(&self) -> &'static str {
+        "test"
+    }
+    fn open_ring(&self, spec: RingSpec) -> Result<Arc<dyn Ring>, StoreError> {
+        Ok(Arc::new(TestRing {
+            inner: self.inner.open_ring(spec)?,
+            control: Arc::clone(&self.control),
+        }))
+    }
+    fn delete_ring(&self, feed: FeedId) -> Result<(), StoreError> {
+        self.inner.delete_ring(feed)
+    }
+    fn put(&self, space: Space, key: &[u8], value: Option<&[u8]>) -> Result<(), StoreError> {
+        self.inner.put(space, key, value)
+    }
+    fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.inner.get(space, key)
+    }
+    fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+        self.inner.scan(space, prefix)
+    }
+    fn flush(&self) -> Result<(), StoreError> {
+        self.control.begun.send_modify(|n| *n += 1);
+        let mut held = self.control.held.lock();
+        while *held {
+            self.control.released.wait(&mut held);
+        }
+        drop(held);
+        self.inner.flush()
+    }
+    fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
+        self.inner.free_bytes()
+    }
+    fn io(&self) -> Io {
+        self.inner.io()
+    }
+    fn close(&self) -> Result<(), StoreError> {
+        self.inner.close()
+    }
+}
+
+impl Ring for TestRing {
+    fn bounds(&self) -> Bounds {
+        self.inner.bounds()
+    }
+    fn last_ingest_time(&self) -> Option<UnixNanos> {
+        self.inner.last_ingest_time()
+    }
+    fn max_bytes(&self) -> u64 {
+        self.inner.max_bytes()
+    }
+    fn append(&self, append: Append<'_>) -> Result<Chunk, StoreError> {
+        if self.control.disk_full.load(SeqCst) {
+            return Err(StoreError::DiskFull { path: "/".into() });
+        }
+        self.inner.append(append)
+    }
+    fn read(&self, from: Offset, max_bytes: usize) -> Result<Read, StoreError> {
+        self.inner.read(from, max_bytes)
+    }
+    fn replay(&self, from: Offset, visit: &mut dyn FnMut(StoredBlock)) -> Result<(), StoreError> {
+        self.inner.replay(from, visit)
+    }
+    fn seek(&self, clock: Clock, time: UnixNanos) -> Result<Offset, StoreError> {
+        self.inner.seek(clock, time)
+    }
+    fn trim(&self, before: Offset) -> Result<Bounds, StoreError> {
+        self.inner.trim(before)
+    }
+    fn expire(&self, time: UnixNanos) -> Result<Bounds, StoreError> {
+        self.inner.expire(time)
+    }
+    fn set_visibility(&self, visibility: Visibility) -> Result<(), StoreError> {
+        self.inner.set_visibility(visibility)
+    }
+    fn resize(&self, max_bytes: u64) -> Result<Bounds, StoreError> {
+        self.inner.resize(max_bytes)
+    }
+}
+
+/// A hub with one feed.
+pub(super) struct Bed {
+    engine: Arc<MemoryEngine>,
+    pub control: Arc<Control>,
+    pub hub: Arc<Hub>,
+    pub feed: Arc<Feed>,
+}
+
+impl Bed {
+    pub(super) async fn new(visibility: Visibility) -> Self {
+        let (hub, control, engine) = open(MemoryEngine::new());
+        let name = "f".parse().unwrap();
+        let feed = hub.create_feed(name, None, Some(visibility)).await.unwrap();
+        Self {
+            engine,
+            control,
+            hub,
+            feed,
+        }
+    }
+
+    /// What a power cut leaves.
+    pub(super) fn cut_power(self) -> Self {
+        let (hub, control, engine) = open(self.engine.reopen());
+        let feed = hub.feed(&"f".parse().unwrap()).unwrap();
+        Self {
+            engine,
+            control,
+            hub,
+            feed,
+        }
+    }
+
+    /// Hands numbered records in; the values are the sequences, the content says `content`.
+    pub(super) async fn send(
+        &self,
+        key: &ProducerKey,
+        first: u64,
+        count: u64,
+        mode: Mode,
+    ) -> Pending {
+        let records = (first..first + count).map(|n| record(&key.producer, n));
+        self.send_records(Some((key.clone(), first)), records.collect(), mode)
+            .await
+    }
+
+    pub(super) async fn send_records(
+        &self,
+        producer: Option<(ProducerKey, u64)>,
+        records: Vec<Bytes>,
+        mode: Mode,
+    ) -> Pending {
+        let now = model::now();
+        let batch = Batch::check(records, producer, mode, &self.hub.limits(now), now);
+        self.hub.append(&self.feed, batch).await.unwrap()
+    }
+
+    pub(super) async fn store(&self, key: &ProducerKey, first: u64, count: u64) -> Stored {
+        let pending = self.send(key, first, count, Mode::StoreValid).await;
+        pending
+            .ack()
+            .await
+            .map(|ack: Ack| (ack.stored, ack.duplicates))
+    }
+
+    /// Keys of the records that a new follower sees, up to the tail.
+    pub(super) async fn visible(&self) -> Vec<u64> {
+        let filter = KeyFilter::default();
+        let follow = self
+            .hub
+            .follow(&self.feed, filter, Start::Earliest, End::Now);
+        let mut follower = follow.await.unwrap();
+        let mut offsets = vec![];
+        loop {
+            match follower.next().await.unwrap() {
+                Step::Records(settled) => offsets.extend(settled.covers.from..settled.covers.to),
+                Step::Gap { .. } => {}
+                Step::AtTail | Step::Ended => return offsets,
+            }
+        }
+    }
+}
+
+pub(super) type Stored = Result<(u64, u64), AppendError>;
+
+fn open(engine: MemoryEngine) -> (Arc<Hub>, Arc<Control>, Arc<MemoryEngine>) {
+    let engine = Arc::new(engine);
+    let control = Control::new();
+    let test = TestEngine {
+        inner: Arc::clone(&engine),
+        control: Arc::clone(&control),
+    };
+    let hub = Hub::open(Arc::new(test), HubOptions::default()).unwrap();
+    (hub, control, engine)
+}
+
+pub(super) fn producer(principal: &str, name: &str) -> ProducerKey {
+    ProducerKey {
+        producer: name.into(),
+        principal: principal.into(),
+    }
+}
+
+pub(super) fn record(key: &str, n: u64) -> Bytes {
+    let value = v1::reading::Value::Number(n as f64);
+    let reading = v1::Reading {
+        value: Some(value),
+        ..v1::Reading::default()
+    };
+    let record = v1::Record {
+        key: key.into(),
+        event_time_unix_nanos: Some(0),
+        payload: Some(v1::record::Payload::Reading(reading)),
+        ..v1::Record::default()
+    };
+    record.encode_to_vec().into()
+}
