@@ -4,6 +4,7 @@ TOOLS := $(CURDIR)/.tools
 VENV := $(TOOLS)/venv/bin
 STEP := tests/step
 COMPONENTS := tests/components
+STEPS := install fmt clippy build rust proto components
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(PATH)
@@ -26,8 +27,7 @@ build: ## Build the server and the command line: target/release/ringfeed
 
 test: ## Install what the tests need, then run every check and test
 	@rm -rf $(TOOLS)/results
-	@$(MAKE) --no-print-directory install fmt clippy build rust proto components
-	@$(STEP) --total
+	@$(MAKE) --no-print-directory -k $(STEPS); code=$$?; $(STEP) --total; exit $$code
 
 torture: export RINGFEED_TORTURE := 1
 torture: test ## The same with the long forms: more kills, larger rings, longer runs
@@ -36,7 +36,7 @@ install: # A virtual environment, npm packages and Prometheus, all below .tools 
 	@$(STEP) install $(COMPONENTS)/install $(TOOLS)
 
 fmt:
-	@$(STEP) fmt cargo fmt --check
+	@$(STEP) fmt cargo fmt --check -- --color never
 
 clippy:
 	@$(STEP) clippy cargo clippy --release --all-targets -- -D warnings

@@ -15,15 +15,18 @@ from ringfeed.v1 import catalog_pb2_grpc, feed_pb2, feed_pb2_grpc, record_pb2
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "ringfeed"
 START_SECONDS = 30
+# The long forms: `make torture`.
+TORTURE = os.environ.get("RINGFEED_TORTURE") == "1"
 # No call of a test may take longer; a hang is a failure, not a wait.
-CALL_SECONDS = 120
+CALL_SECONDS = 600 if TORTURE else 120
 
 
 class Server:
     """`ringfeed serve` on free ports of loopback. Ended by its pid when the block ends."""
 
-    def __init__(self, data_dir, *flags, **environment):
+    def __init__(self, data_dir, *flags, listen="127.0.0.1:0", **environment):
         self.data_dir = pathlib.Path(data_dir)
+        self.listen = listen
         self.flags = flags
         self.environment = environment
         self.process = None
@@ -38,7 +41,7 @@ class Server:
 
     def start(self):
         assert BINARY.exists(), f"{BINARY} is missing: cargo build --release"
-        ports = ["--listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"]
+        ports = ["--listen", self.listen, "--metrics-listen", "127.0.0.1:0"]
         command = [BINARY, "serve", *ports, "--data-dir", self.data_dir, *self.flags]
         clean = {k: v for k, v in os.environ.items() if not k.startswith("RINGFEED_")}
         environment = clean | {"RINGFEED_LOG__FORMAT": "json"} | self.environment
@@ -73,8 +76,8 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout=30)
 
-    def channel(self):
-        return grpc.insecure_channel(self.address)
+    def channel(self, **options):
+        return grpc.insecure_channel(self.address, **options)
 
     def feeds(self, channel):
         return feed_pb2_grpc.FeedServiceStub(channel)

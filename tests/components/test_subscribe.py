@@ -9,12 +9,12 @@ import pytest
 from google.protobuf import duration_pb2
 from google.rpc import error_details_pb2
 from harness import (
-    Account, CALL_SECONDS, Server, at_offset, batch, now, reading, readings, selector, stored,
+    Account, CALL_SECONDS, TORTURE, Server, at_offset, batch, now, reading, readings, selector, stored,
     subscribe, unpack, upload,
 )
 from ringfeed.v1 import catalog_pb2, feed_pb2, record_pb2
 
-STALL_SECONDS = 5
+STALL_SECONDS = 60 if TORTURE else 5
 
 
 def follow(call, until):
@@ -130,6 +130,18 @@ def test_heartbeats_tell_the_lag(feeds):
     assert (beat.oldest.offset, beat.next.offset, beat.cursor.offset) == (0, 7, 7)
     assert beat.lag_records == 0 and beat.resume_token
     call.cancel()
+
+
+def test_a_subscriber_that_left_is_not_listed_any_more(feeds, catalog):
+    upload(feeds, batch("sensors", readings(1)))
+    call = subscribe(feeds, selector("sensors"), subscriber="dash")
+    next(call)
+    listed = lambda: catalog.ListSubscribers(catalog_pb2.ListSubscribersRequest()).subscribers
+    assert [(each.name, each.feed) for each in listed()] == [("dash", "sensors")]
+    call.cancel()
+    deadline = time.monotonic() + CALL_SECONDS
+    while listed():
+        assert time.monotonic() < deadline
 
 
 def test_small_answers_are_filled_up(feeds, channel):

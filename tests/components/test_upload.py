@@ -5,10 +5,10 @@ import threading
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from harness import CALL_SECONDS, batch, reading, readings, stored, unpack, upload
+from harness import CALL_SECONDS, TORTURE, batch, reading, readings, stored, unpack, upload
 from ringfeed.v1 import catalog_pb2, feed_pb2, record_pb2
 
-SMALL_MESSAGES = 200_000
+SMALL_MESSAGES = 2_000_000 if TORTURE else 200_000
 
 
 def test_what_is_uploaded_is_read_back(feeds):
@@ -109,6 +109,17 @@ def test_a_message_over_the_limit_is_refused_with_advice(feeds):
         upload(feeds, batch("s", records))
     assert failed.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "1 MiB" in failed.value.details()
+
+
+def test_compressed_messages_are_taken_and_bounded_by_what_they_hold(server):
+    with server.channel(compression=grpc.Compression.Gzip) as channel:
+        feeds = server.feeds(channel)
+        assert upload(feeds, batch("s", readings(2_000))).stored == 2_000
+        record = record_pb2.Record(key="k", reading=record_pb2.Reading(text="x" * 4_000))
+        with pytest.raises(grpc.RpcError) as failed:
+            upload(feeds, batch("s", [record] * 5_000))
+        assert failed.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert len(stored(feeds, "s").records) == 2_000
 
 
 def test_many_small_messages_do_not_end_the_connection(feeds):

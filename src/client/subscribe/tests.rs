@@ -25,6 +25,7 @@ fn batch(from: u64, to: u64) -> Result<v1::SubscribeResponse, Status> {
     }))
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "a script's step may fail")]
 fn respond(event: Wire) -> Result<v1::SubscribeResponse, Status> {
     Ok(v1::SubscribeResponse {
         event: Some(event),
