@@ -14,7 +14,9 @@
 mod bad_input;
 mod bounded;
 mod catalog;
+mod cli;
 mod crash;
+mod demo;
 mod disk_full;
 mod harness;
 mod immediate;
