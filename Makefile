@@ -4,12 +4,12 @@ TOOLS := $(CURDIR)/.tools
 VENV := $(TOOLS)/venv/bin
 STEP := tests/step
 COMPONENTS := tests/components
-STEPS := install fmt clippy build rust proto components
+STEPS := install fmt clippy build rust proto clients grpc-web
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(PATH)
 
-.PHONY: help demo web build test torture install fmt clippy rust proto components proto-release clean
+.PHONY: help demo web build test torture install fmt clippy rust proto components clients grpc-web proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -53,9 +53,13 @@ proto: # Against the image of what clients were last told to build with
 proto-release: ## Take proto/ as what later versions must stay compatible with
 	buf build proto --exclude-source-info -o proto/released.binpb
 
-components: build
+components: clients grpc-web
+
+clients: build # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
 	@$(STEP) clients pytest $(COMPONENTS)
-	@$(STEP) gRPC-Web npm --prefix $(COMPONENTS)/node test
+
+grpc-web: build
+	@$(STEP) grpc-web npm --prefix $(COMPONENTS)/node test
 
 clean: ## Remove what was built and installed
 	rm -rf target $(TOOLS) $(COMPONENTS)/node/node_modules $(COMPONENTS)/node/generated

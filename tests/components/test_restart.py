@@ -39,13 +39,18 @@ def test_kill_9_in_the_middle_of_an_upload_loses_nothing_acknowledged(server):
     for round_number in range(rounds):
         with server.channel() as channel:
             feeds, catalog = server.feeds(channel), server.catalog(channel)
-            messages = (
-                batch("sensors", readings(20, first=first), "pi17", first + 1)
-                for first in range(0, total, 20)
-            )
-            call = feeds.Ingest.future(messages, timeout=CALL_SECONDS)
+            cut = threading.Event()
+
+            def messages():
+                for first in range(0, total, 20):
+                    yield batch("sensors", readings(20, first=first), "pi17", first + 1)
+                # It is still open when the server dies, however fast it went.
+                cut.wait(CALL_SECONDS)
+
+            call = feeds.Ingest.future(messages(), timeout=CALL_SECONDS)
             durable = wait_for(catalog, (round_number + 1) * 2_000)
             server.kill()
+            cut.set()
             assert call.exception() is not None
         server.start()
         with server.channel() as channel:
