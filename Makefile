@@ -4,12 +4,12 @@ TOOLS := $(CURDIR)/.tools
 VENV := $(TOOLS)/venv/bin
 STEP := tests/step
 COMPONENTS := tests/components
-STEPS := install fmt clippy build rust proto clients grpc-web
+STEPS := install fmt clippy tests-built rust proto clients grpc-web
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(PATH)
 
-.PHONY: help demo web build test torture install fmt clippy rust proto components clients grpc-web proto-release clean
+.PHONY: help demo web build tests-built test torture install fmt clippy rust proto components clients grpc-web proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -24,6 +24,11 @@ web: ## Build the page, where there is one
 
 build: ## Build the server and the command line: target/release/ringfeed
 	@$(STEP) build cargo build --release
+
+# The tests' own dependencies switch features of shared ones on, so a plain build beside them would
+# compile most crates twice. This makes target/release/ringfeed as well.
+tests-built:
+	@$(STEP) build cargo test --release --no-run
 
 test: ## Install what the tests need, then run every check and test
 	@rm -rf $(TOOLS)/results
@@ -55,10 +60,10 @@ proto-release: ## Take proto/ as what later versions must stay compatible with
 
 components: clients grpc-web
 
-clients: build # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
+clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
 	@$(STEP) clients pytest $(COMPONENTS)
 
-grpc-web: build
+grpc-web: tests-built
 	@$(STEP) grpc-web npm --prefix $(COMPONENTS)/node test
 
 clean: ## Remove what was built and installed
