@@ -30,10 +30,11 @@ use crate::{
     store::{Engine, MemoryEngine, StoreError, sled::SledEngine},
 };
 
-/// A stalled reader of small frames is charged against the connection's window, not the stream's:
-/// so the first is large and the second small.
-const CONNECTION_WINDOW: u32 = 16 << 20;
-const STREAM_WINDOW: u32 = 1 << 20;
+/// Small frames that no handler has read yet are charged against half of the connection's window:
+/// about five times a stream's window for each upload of tiny messages that waits for the disk. So
+/// the first is large and the second small, and a dozen uploads can share a connection.
+const CONNECTION_WINDOW: u32 = 64 << 20;
+const STREAM_WINDOW: u32 = 256 << 10;
 const MAX_FRAME: u32 = 64 << 10;
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);

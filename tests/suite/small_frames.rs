@@ -45,10 +45,10 @@ async fn two_hundred_thousand_tiny_messages_arrive_complete() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn several_uploads_of_tiny_messages_share_a_connection() {
-    const EACH: u64 = 50_000;
+    const EACH: u64 = 25_000;
     let server = Server::start().await;
     let feeds = server.feeds().await;
-    let uploads = ["a", "b", "c", "d"].map(|producer| {
+    let uploads = ["a", "b", "c", "d", "e", "f", "g", "h"].map(|producer| {
         let mut feeds = feeds.clone();
         tokio::spawn(async move {
             let messages = one_by_one(producer, EACH);
