@@ -4,9 +4,12 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use ringfeed::proto::v1::{Selector, SubscribeRequest, start::From, subscribe_response::Event};
+use ringfeed::proto::v1::{
+    Selector, SubscribeRequest, feed_service_client::FeedServiceClient, start::From,
+    subscribe_response::Event,
+};
 use tokio::task::JoinHandle;
-use tonic::Code;
+use tonic::{Code, transport::Channel};
 
 use crate::harness::{
     Follow, Ledger, MIB, Server, Setup, event_of, feed_exists, number, numbered, one, own_bytes,
@@ -15,11 +18,10 @@ use crate::harness::{
 
 /// Uploads one batch after the other; returns how many records were acknowledged.
 fn uploader(server: &Server, feed: &'static str) -> impl Future<Output = u64> + Send + use<> {
-    let channel = server.address();
+    let address = format!("http://{}", server.address());
     async move {
-        let endpoint = tonic::transport::Channel::from_shared(format!("http://{channel}"));
-        let channel = endpoint.unwrap().connect().await.unwrap();
-        let mut feeds = ringfeed::proto::v1::feed_service_client::FeedServiceClient::new(channel);
+        let endpoint = Channel::from_shared(address).unwrap();
+        let mut feeds = FeedServiceClient::new(endpoint.connect().await.unwrap());
         let mut acked = 0;
         loop {
             let messages = (0..5).map(|m| {
@@ -180,8 +182,20 @@ async fn with_a_stuck_subscriber(setup: Setup) -> (Server, Follow) {
     upload(&mut feeds, vec![plain("f", part); 20])
         .await
         .unwrap();
-    let mut follow = Follow::feed(&mut server.feeds().await, "f", From::Offset(0)).await;
-    follow.step().await.unwrap();
+    // Its window is smaller than the first response, which so never ends.
+    let address = format!("http://{}", server.address());
+    let endpoint = Channel::from_shared(address).unwrap();
+    let endpoint = endpoint.initial_stream_window_size(65_535);
+    let mut narrow = FeedServiceClient::new(endpoint.connect().await.unwrap());
+    let follow = Follow::feed(&mut narrow, "f", From::Offset(0)).await;
+    until("the first response to be under way", async || {
+        server
+            .scrape()
+            .await
+            .of_feed("ringfeed_sent_records_total", "f")
+            > 0.0
+    })
+    .await;
     (server, follow)
 }
 
