@@ -75,6 +75,12 @@ impl Lasts {
         }
     }
 
+    /// Bytes of the records.
+    fn bytes(&self) -> usize {
+        let len = |last: &Option<Last>| last.as_ref().map_or(0, |last| last.bytes.len());
+        len(&self.by_event) + len(&self.by_arrival)
+    }
+
     /// Drops what lies before `offset`; whether something was dropped.
     fn drop_before(&mut self, offset: Offset) -> bool {
         let old = |last: &Option<Last>| last.as_ref().is_some_and(|last| last.offset < offset);
@@ -128,6 +134,24 @@ pub(crate) struct KeyTable {
     /// By name, for pages.
     sorted: BTreeMap<Arc<str>, KeyId>,
     dirty: Vec<(KeyId, PayloadKind)>,
+    /// Of all last records.
+    bytes: usize,
+}
+
+/// Beyond what a new key is refused; known ones go on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct KeyLimits {
+    pub keys: usize,
+    /// Bytes of all keys' last records.
+    pub latest_bytes: usize,
+}
+
+impl KeyLimits {
+    /// What was taken in once is taken in again.
+    pub(crate) const NONE: Self = Self {
+        keys: usize::MAX,
+        latest_bytes: usize::MAX,
+    };
 }
 
 impl KeyTable {
@@ -136,11 +160,11 @@ impl KeyTable {
     }
 
     /// The key's number; `None` when it would be one too many.
-    pub(crate) fn intern(&mut self, name: &str, max_keys: usize) -> Option<KeyId> {
+    pub(crate) fn intern(&mut self, name: &str, limits: KeyLimits) -> Option<KeyId> {
         if let Some(id) = self.ids.get(name) {
             return Some(*id);
         }
-        if self.len() >= max_keys {
+        if self.len() >= limits.keys || self.bytes >= limits.latest_bytes {
             return None;
         }
         let id = KeyId::try_from(self.entries.len()).ok()?;
@@ -160,7 +184,9 @@ impl KeyTable {
             return;
         };
         if let Some(lasts) = entry.kinds.get_mut(seen.kind as usize) {
+            let before = lasts.bytes();
             lasts.see(seen);
+            self.bytes = self.bytes - before + lasts.bytes();
             if !std::mem::replace(&mut lasts.dirty, true) {
                 self.dirty.push((id, seen.kind));
             }
@@ -184,13 +210,14 @@ impl KeyTable {
 
     /// Loads an entry from disk.
     pub(crate) fn load(&mut self, name: &str, kind: PayloadKind, by: LatestBy, last: Last) {
-        let Some(id) = self.intern(name, usize::MAX) else {
+        let Some(id) = self.intern(name, KeyLimits::NONE) else {
             return;
         };
         let lasts = self
             .entries
             .get_mut(id as usize)
             .and_then(|e| e.kinds.get_mut(kind as usize));
+        self.bytes += last.bytes.len();
         match (lasts, by) {
             (Some(lasts), LatestBy::EventTime) => lasts.by_event = Some(last),
             (Some(lasts), LatestBy::Arrival) => lasts.by_arrival = Some(last),
@@ -202,7 +229,10 @@ impl KeyTable {
     pub(crate) fn drop_before(&mut self, offset: Offset) {
         for (id, entry) in (0..).zip(&mut self.entries) {
             for (kind, lasts) in PayloadKind::ALL.into_iter().zip(&mut entry.kinds) {
-                if lasts.drop_before(offset) && !std::mem::replace(&mut lasts.dirty, true) {
+                let before = lasts.bytes();
+                let dropped = lasts.drop_before(offset);
+                self.bytes = self.bytes - before + lasts.bytes();
+                if dropped && !std::mem::replace(&mut lasts.dirty, true) {
                     self.dirty.push((id, kind));
                 }
             }
@@ -216,6 +246,7 @@ impl KeyTable {
         };
         self.sorted.remove(name);
         if let Some(entry) = self.entries.get_mut(id as usize) {
+            self.bytes -= entry.kinds.iter().map(Lasts::bytes).sum::<usize>();
             entry.kinds = Default::default();
             self.dirty.extend(PayloadKind::ALL.map(|kind| (id, kind)));
         }
@@ -261,8 +292,44 @@ impl KeyTable {
 mod tests {
     use super::*;
 
+    fn keys(keys: usize) -> KeyLimits {
+        KeyLimits {
+            keys,
+            ..KeyLimits::NONE
+        }
+    }
+
+    #[test]
+    fn last_records_over_their_bytes_take_no_new_key() {
+        let limits = KeyLimits {
+            latest_bytes: 2,
+            ..KeyLimits::NONE
+        };
+        let mut table = KeyTable::default();
+        see(&mut table, "a", 1, 0);
+        assert!(table.intern("b", limits).is_some());
+        see(&mut table, "b", 1, 1);
+        see(&mut table, "b", 2, 2);
+        assert_eq!(
+            table.bytes, 2,
+            "a newer record takes the place of the old one"
+        );
+        assert!(table.intern("c", limits).is_none());
+        assert!(table.intern("a", limits).is_some());
+        see(&mut table, "a", 0, 3);
+        assert_eq!(
+            table.bytes, 3,
+            "one that arrived last, one of the greatest time"
+        );
+        table.drop_before(3);
+        assert_eq!(table.bytes, 1);
+        assert!(table.intern("c", limits).is_some());
+        assert!(table.remove("a"));
+        assert_eq!(table.bytes, 0);
+    }
+
     fn see(table: &mut KeyTable, key: &str, event_time: UnixNanos, offset: Offset) {
-        let id = table.intern(key, 10).unwrap();
+        let id = table.intern(key, keys(10)).unwrap();
         let kind = PayloadKind::Reading;
         let bytes = [u8::try_from(offset).unwrap()];
         table.see(
@@ -309,12 +376,12 @@ mod tests {
     #[test]
     fn one_key_too_many_is_refused_and_known_ones_go_on() {
         let mut table = KeyTable::default();
-        assert!(table.intern("a", 2).is_some());
-        assert!(table.intern("b", 2).is_some());
-        assert!(table.intern("c", 2).is_none());
-        assert!(table.intern("a", 2).is_some());
+        assert!(table.intern("a", keys(2)).is_some());
+        assert!(table.intern("b", keys(2)).is_some());
+        assert!(table.intern("c", keys(2)).is_none());
+        assert!(table.intern("a", keys(2)).is_some());
         assert!(table.remove("a"));
-        assert!(table.intern("c", 2).is_some());
+        assert!(table.intern("c", keys(2)).is_some());
         let names: Vec<_> = table.page(Some("b")).map(|e| e.name.to_string()).collect();
         assert_eq!(names, ["c"]);
     }

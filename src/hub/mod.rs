@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::{
     append::Appender,
     commit::{Job, Writer},
+    keys::KeyLimits,
     stage::StageLimits,
     subscribers::Subscribers,
     window::Window,
@@ -83,7 +84,10 @@ impl Hub {
         let (jobs, waiting) = mpsc::channel(MAX_WAITING_JOBS);
         let (failed, failure) = watch::channel(None);
         let limits = StageLimits {
-            max_keys: options.max_keys_per_feed,
+            keys: KeyLimits {
+                keys: options.max_keys_per_feed,
+                latest_bytes: options.max_latest_bytes_per_feed,
+            },
             max_producers: options.max_producers_per_feed,
         };
         let writer = Writer::new(Arc::clone(&engine), Arc::clone(&window), limits, failed);

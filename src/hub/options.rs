@@ -24,6 +24,8 @@ pub struct HubOptions {
     pub max_total_bytes: u64,
     pub max_feeds: usize,
     pub max_keys_per_feed: usize,
+    /// Bytes of a feed's last records, which are kept in memory; beyond it new keys are refused.
+    pub max_latest_bytes_per_feed: usize,
     pub max_producers_per_feed: usize,
     /// Bytes of a key.
     pub max_key_bytes: usize,
@@ -51,6 +53,7 @@ impl Default for HubOptions {
             max_total_bytes: 10 << 30,
             max_feeds: 1_000,
             max_keys_per_feed: 100_000,
+            max_latest_bytes_per_feed: 64 << 20,
             max_producers_per_feed: 10_000,
             max_key_bytes: 256,
             max_record_bytes: crate::store::MAX_RECORD_BYTES,

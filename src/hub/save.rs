@@ -9,7 +9,7 @@ use super::{
     Feed,
     feed::FeedState,
     info::InfoScope,
-    keys::{Last, LatestBy, Seen},
+    keys::{KeyLimits, Last, LatestBy, Seen},
     producers::ProducerState,
 };
 use crate::{
@@ -116,7 +116,7 @@ fn replay(feed: &Feed, state: &mut FeedState, saved_to: Offset) -> Result<(), St
             let Some(stored) = wire::stored(&bytes) else {
                 continue;
             };
-            let Some(id) = state.keys.intern(stored.key, usize::MAX) else {
+            let Some(id) = state.keys.intern(stored.key, KeyLimits::NONE) else {
                 continue;
             };
             let wire::Stored {

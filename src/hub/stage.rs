@@ -8,6 +8,7 @@ use super::{
     append::{Ack, Answer, AppendJob, Batch, Mode, Refused},
     error::AppendError,
     feed::{FeedState, SeenMeta},
+    keys::KeyLimits,
     producers::{ProducerKey, ProducerState, TooMany},
 };
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
 /// What is refused beyond.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct StageLimits {
-    pub max_keys: usize,
+    pub keys: KeyLimits,
     pub max_producers: usize,
 }
 
@@ -337,12 +338,12 @@ fn meta(
     limits: StageLimits,
 ) -> Result<(NewRecord, SeenMeta), Invalid> {
     let key = std::str::from_utf8(&checked.key).unwrap_or_default();
-    let key = state.keys.intern(key, limits.max_keys).ok_or_else(|| Invalid {
+    let key = state.keys.intern(key, limits.keys).ok_or_else(|| Invalid {
         field: "key",
         reason: Reason::KeyLimit,
         message: format!(
-            "the feed has {} keys, which is the limit; delete keys or raise limits.max_keys_per_feed",
-            limits.max_keys
+            "the feed takes no new key beyond {} keys, or {} bytes of last records; delete keys, or raise limits.keys_per_feed or limits.latest_bytes_per_feed",
+            limits.keys.keys, limits.keys.latest_bytes
         ),
     })?;
     let event_time = checked.record.event_time;
