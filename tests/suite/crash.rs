@@ -170,7 +170,7 @@ async fn acknowledged_records_survive_kill_9_at_random_moments() {
     for round in 0..KILLS {
         let server = Arc::new(setup.start().await);
         if round == 0 {
-            feed_exists(&mut server.catalog().await, FEED, 128 * MIB).await;
+            feed_exists(&mut server.catalog().await, FEED, 4_096 * MIB).await;
         }
         let uploads: Vec<JoinHandle<()>> = devices
             .iter()
