@@ -8,7 +8,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message as _;
 use ringfeed::{
-    model::{Chunk, DecimalParts, NewRecord},
+    model::{Chunk, DecimalParts, Frames, NewRecord},
     proto::{
         v1::{self, record::Payload},
         wire::{self, Limits},
@@ -56,7 +56,7 @@ fn records(criterion: &mut Criterion) {
             event_time: 0,
         })
         .collect();
-    let stored = Chunk::build(0, 0, &new);
+    let (stored, _) = Frames::of(&new).seal(0, 0);
     let mut group = criterion.benchmark_group("records");
     group.throughput(Throughput::Elements(RECORDS as u64));
     group.bench_function("scan", |b| {
@@ -71,7 +71,9 @@ fn records(criterion: &mut Criterion) {
                 .for_each(|r| drop(black_box(v1::Record::decode(r.clone()))));
         });
     });
-    group.bench_function("frame", |b| b.iter(|| black_box(Chunk::build(7, 7, &new))));
+    group.bench_function("frame", |b| {
+        b.iter(|| black_box(Frames::of(&new).seal(7, 7)))
+    });
     group.bench_function("parse_stored", |b| {
         b.iter(|| black_box(Chunk::parse(0, stored.body())));
     });

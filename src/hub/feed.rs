@@ -10,16 +10,13 @@ use tokio::sync::watch;
 
 use super::{
     info::Infos,
-    keys::{KeyId, KeyTable, Seen},
+    keys::{KeyIds, KeyTable, SeenMeta},
     producers::Producers,
     rate::Rate,
 };
 use crate::{
     metrics::{FeedMetrics, RingFigures},
-    model::{
-        Bounds, Chunk, Epoch, FeedId, FeedName, FeedSpec, Offset, PayloadKind, UnixNanos,
-        Visibility,
-    },
+    model::{Bounds, Chunk, Epoch, FeedId, FeedName, FeedSpec, Offset, UnixNanos, Visibility},
     store::Ring,
 };
 
@@ -52,6 +49,7 @@ pub struct Feed {
     epoch: Epoch,
     spec: RwLock<FeedSpec>,
     visible: watch::Sender<Visible>,
+    key_ids: Arc<KeyIds>,
     state: Mutex<FeedState>,
 }
 
@@ -68,14 +66,6 @@ pub(super) struct FeedState {
     pub last_append: Option<UnixNanos>,
     records: Rate,
     bytes: Rate,
-}
-
-/// What the hub keeps of a record between its check and its visibility.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SeenMeta {
-    pub key: KeyId,
-    pub kind: PayloadKind,
-    pub event_time: UnixNanos,
 }
 
 impl Feed {
@@ -103,6 +93,7 @@ impl Feed {
             }),
             spec: RwLock::new(spec),
             ring,
+            key_ids: Arc::clone(state.keys.ids()),
             state: Mutex::new(state),
         };
         feed.publish(bounds);
@@ -179,6 +170,11 @@ impl Feed {
         Duration::try_from_secs_f64(left / approach).ok()
     }
 
+    /// The numbers of its keys, without waiting for who changes them.
+    pub(super) fn key_ids(&self) -> &KeyIds {
+        &self.key_ids
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock()
     }
@@ -215,17 +211,7 @@ impl Feed {
     /// Takes appended records into latest and the rates. They become visible with `publish`.
     pub(super) fn see(&self, chunk: &Chunk, metas: &[SeenMeta], ingest_time: UnixNanos) {
         let mut state = self.state.lock();
-        for ((offset, bytes), meta) in chunk.records().zip(metas) {
-            let (kind, event_time) = (meta.kind, meta.event_time);
-            let seen = Seen {
-                kind,
-                event_time,
-                offset,
-                ingest_time,
-                bytes: &bytes,
-            };
-            state.keys.see(meta.key, &seen);
-        }
+        state.keys.see(chunk, metas);
         let (now, bytes) = (Instant::now(), chunk.body_len() as u64);
         state.seen_to = chunk.span().to;
         state.unsaved_bytes += bytes;

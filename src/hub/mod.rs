@@ -2,6 +2,7 @@
 //! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
 
 mod append;
+mod batch;
 mod commit;
 mod error;
 mod feed;
@@ -36,7 +37,8 @@ use self::{
     window::Window,
 };
 pub use self::{
-    append::{Ack, Batch, Mode, Pending, Refused},
+    append::{Ack, Pending, Refused},
+    batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates, Life, Visible},
     follow::{Follower, Origin, Settled, Step},

@@ -84,14 +84,14 @@ fn cost(chunk: &Chunk) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::NewRecord;
+    use crate::model::{Frames, NewRecord};
 
     fn chunk(base: Offset, count: usize) -> Chunk {
         let record = NewRecord {
             bytes: vec![7; 100].into(),
             event_time: 0,
         };
-        Chunk::build(base, 0, &vec![record; count])
+        Frames::of(&vec![record; count]).seal(base, 0).0
     }
 
     #[test]

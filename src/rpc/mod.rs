@@ -2,6 +2,7 @@
 //! errors.
 
 mod catalog_service;
+mod direct;
 mod feed_service;
 mod feeds;
 mod ingest;
@@ -20,6 +21,8 @@ mod token;
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
+
+pub use self::direct::DirectFeedService;
 
 use crate::{
     hub::Hub,
@@ -57,12 +60,13 @@ impl Services {
         }
     }
 
-    pub fn feed_service(&self) -> FeedServiceServer<Self> {
+    pub fn feed_service(&self) -> DirectFeedService {
         use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-        FeedServiceServer::new(self.clone())
+        let generated = FeedServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(Gzip)
-            .accept_compressed(Zstd)
+            .accept_compressed(Zstd);
+        DirectFeedService::new(self.clone(), generated)
     }
 
     pub fn catalog_service(&self) -> CatalogServiceServer<Self> {

@@ -9,7 +9,10 @@ use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
 use crate::{
     hub::{AppendError, CatalogError, FollowError, SequenceError},
-    proto::{v1, wire::Invalid},
+    proto::{
+        v1,
+        wire::{Invalid, Malformed},
+    },
     store::StoreError,
 };
 
@@ -226,8 +229,20 @@ pub fn of_request(status: Status) -> Status {
         return quota("MESSAGE_TOO_LARGE", "message bytes", text);
     }
     if status.code() == Code::Internal && status.message().contains("decode") {
-        let text = "is not a valid protobuf message; use this server's proto files";
-        return invalid_argument("message", text);
+        return not_protobuf();
     }
     status
+}
+
+/// A message that is none.
+pub fn malformed(error: &Malformed) -> Status {
+    match error {
+        Malformed::NotUtf8 { field } => invalid_argument(field, "is not UTF-8 text"),
+        Malformed::Protobuf(_) | Malformed::Short => not_protobuf(),
+    }
+}
+
+fn not_protobuf() -> Status {
+    let text = "is not a valid protobuf message; use this server's proto files";
+    invalid_argument("message", text)
 }

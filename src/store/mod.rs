@@ -26,7 +26,7 @@ pub use error::StoreError;
 pub use memory::MemoryEngine;
 
 use crate::model::{
-    Bounds, Chunk, FeedId, Gap, MarkNote, NewRecord, Offset, UnixNanos, Visibility,
+    Bounds, Chunk, FeedId, Frames, Gap, MarkNote, MarkRun, Offset, UnixNanos, Visibility,
 };
 
 /// The small durable maps beside the rings: what must outlive the records.
@@ -77,23 +77,23 @@ pub struct RingSpec {
 }
 
 /// One append: consecutive records of one feed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Append<'a> {
     /// Each at most `MAX_RECORD_BYTES`. May be empty: then nothing is written.
-    pub records: &'a [NewRecord],
+    pub records: Frames,
     /// When they came in; MUST NOT be below that of an earlier append of the ring.
     pub ingest_time: UnixNanos,
-    /// For each record how far its producer came with it; none without a producer. Each block
-    /// notes the last of each producer that it has a record of, and no later one.
-    pub marks: &'a [Option<MarkNote>],
+    /// How far producers came with their records, in record order; records without a producer lie
+    /// between the runs. Each block notes the last of each producer that it has a record of, and
+    /// no later one.
+    pub marks: &'a [MarkRun],
     pub unit: Unit,
 }
 
 impl Append<'_> {
     /// Whether every record fits into a block.
     fn check(&self) -> Result<(), StoreError> {
-        let lens = self.records.iter().map(|record| record.bytes.len());
-        match lens.max() {
+        match self.records.largest() {
             Some(len) if len > MAX_RECORD_BYTES => Err(StoreError::RecordTooLarge {
                 len,
                 limit: MAX_RECORD_BYTES,

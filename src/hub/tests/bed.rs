@@ -209,7 +209,9 @@ impl Bed {
         mode: Mode,
     ) -> Pending {
         let now = model::now();
-        let batch = Batch::check(records, producer, mode, &self.hub.limits(now), now);
+        let mut batch = Batch::new(producer, mode, records.len(), 0);
+        let limits = self.hub.limits(now);
+        batch.check(&self.feed, records.iter().map(|r| &r[..]), &limits, now);
         self.hub.append(&self.feed, batch).await.unwrap()
     }
 

@@ -22,14 +22,20 @@ impl SledRing {
         let mut writer = self.writer.lock();
         writer.check()?;
         let tail = self.view.lock().tail;
-        let chunk = Chunk::build(tail, append.ingest_time, append.records);
+        let Append {
+            records,
+            ingest_time,
+            marks,
+            unit,
+        } = append;
+        let (chunk, event_times) = records.seal(tail, ingest_time);
         if chunk.is_empty() {
             return Ok(chunk);
         }
         self.core.admit(chunk.body_len())?;
         self.reserve(&writer, chunk.span().to)?;
-        let mut block = self.open_block(&mut writer, append.ingest_time);
-        let mut packer = Packer::new(append, &chunk);
+        let mut block = self.open_block(&mut writer, ingest_time);
+        let mut packer = Packer::new(&chunk, &event_times, marks, ingest_time, unit);
         loop {
             let packed = packer.fill(&mut block);
             self.place(&mut block)?;
@@ -41,7 +47,7 @@ impl SledRing {
         writer.block = Some(block);
         let mut view = self.view.lock();
         view.tail = chunk.span().to;
-        view.last_ingest = Some(append.ingest_time);
+        view.last_ingest = Some(ingest_time);
         Ok(chunk)
     }
 

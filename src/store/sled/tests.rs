@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    model::{GapReason, NewRecord, Visibility},
+    model::{Frames, GapReason, NewRecord, Visibility},
     store::{Append, Ring, Space, StoreError, Unit, conformance::bed::*},
 };
 
@@ -22,7 +22,7 @@ fn fill(ring: &dyn Ring, count: u8) {
         }];
         let ingest_time = i64::from(i);
         ring.append(Append {
-            records: &records,
+            records: Frames::of(&records),
             ingest_time,
             marks: &[],
             unit: Unit::Record,
@@ -169,7 +169,7 @@ fn writes_are_refused_before_the_disk_is_full() {
     let ring = bed.ring();
     let records = [record(10, 0)];
     let append = Append {
-        records: &records,
+        records: Frames::of(&records),
         ingest_time: 0,
         marks: &[],
         unit: Unit::Record,
