@@ -109,9 +109,8 @@ impl Seen {
         value: Value<'_>,
         field: &'static str,
     ) -> Result<u64, Invalid> {
-        self.once(number, field)?;
         match value {
-            Value::Varint(value) => Ok(value),
+            Value::Varint(value) => self.once(number, field).map(|()| value),
             Value::Fixed64(_) | Value::Fixed32(_) | Value::Bytes(_) => Err(wrong_type(field)),
         }
     }
@@ -122,9 +121,8 @@ impl Seen {
         value: Value<'_>,
         field: &'static str,
     ) -> Result<u64, Invalid> {
-        self.once(number, field)?;
         match value {
-            Value::Fixed64(value) => Ok(value),
+            Value::Fixed64(value) => self.once(number, field).map(|()| value),
             Value::Varint(_) | Value::Fixed32(_) | Value::Bytes(_) => Err(wrong_type(field)),
         }
     }
@@ -136,8 +134,9 @@ impl Seen {
         field: &'static str,
         limit: usize,
     ) -> Result<&'a str, Invalid> {
+        let bytes = bytes(value, field)?;
         self.once(number, field)?;
-        text(value, field, limit)
+        text(bytes, field, limit)
     }
 }
 
@@ -149,11 +148,10 @@ pub(super) fn bytes<'a>(value: Value<'a>, field: &'static str) -> Result<&'a [u8
 }
 
 pub(super) fn text<'a>(
-    value: Value<'a>,
+    bytes: &'a [u8],
     field: &'static str,
     limit: usize,
 ) -> Result<&'a str, Invalid> {
-    let bytes = bytes(value, field)?;
     if bytes.len() > limit {
         return Err(refuse::too_long(field, bytes.len(), limit));
     }

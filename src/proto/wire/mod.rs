@@ -70,47 +70,51 @@ pub fn content_hash(bytes: &[u8], sequence: u64) -> u64 {
     xxh3_64_with_seed(bytes, sequence)
 }
 
-/// Checks a record against the rules of `record.proto`.
+/// Checks a record against the rules of `record.proto`, and names the first offence: in wire
+/// order, what a payload holds at the payload's place; then what is missing, by field number.
+///
+/// Of one field it is the first of these: not whole, unknown, of another wire type, once too
+/// often, too long, of a wrong value. The fields of the server are only counted, they are cut.
 pub fn scan<'a>(bytes: &'a [u8], limits: &Limits) -> Result<RecordView<'a>, Invalid> {
     if bytes.len() > limits.record_bytes {
         return Err(refuse::too_long("record", bytes.len(), limits.record_bytes));
     }
     let mut seen = Seen::default();
-    let mut view = RecordView {
-        key: "",
-        event_time: None,
-        kind: PayloadKind::Status,
-        server_owned: false,
-    };
-    let mut payload = None;
+    let (mut key, mut event_time, mut kind, mut server_owned) = ("", None, None, false);
     for field in Fields::new(bytes, "record") {
         let (number, value) = field?;
         match number {
-            number if SERVER_OWNED.contains(&number) => view.server_owned = true,
-            1 => view.key = seen.text(number, value, "key", limits.key_bytes)?,
-            2 => view.event_time = Some(event_time(&mut seen, value, limits)?),
-            3..=7 if payload.is_some() => return Err(refuse::second("payload")),
-            3..=7 => payload = Some((number, value)),
+            number if SERVER_OWNED.contains(&number) => server_owned = true,
+            1 => key = seen.text(number, value, "key", limits.key_bytes)?,
+            2 => event_time = Some(event_time_in(&mut seen, value, limits)?),
+            3..=7 => {
+                let (this, name) = payload::kind(number);
+                let message = fields::bytes(value, name)?;
+                if kind.replace(this).is_some() {
+                    return Err(refuse::second("payload"));
+                }
+                payload::check(this, message)?;
+            }
             9 => drop(seen.fixed64(number, value, "source_time_unix_nanos")?),
             10 => drop(seen.varint(number, value, "source_sequence")?),
             11 => drop(seen.text(number, value, "venue", MAX_VENUE_BYTES)?),
             _ => return Err(refuse::unknown("record", number)),
         }
     }
-    if view.key.is_empty() {
-        return Err(refuse::missing(
-            "key",
-            "give every record the symbol or sensor it is about",
-        ));
+    if key.is_empty() {
+        let advice = "give every record the symbol or sensor it is about";
+        return Err(refuse::missing("key", advice));
     }
-    let Some((number, value)) = payload else {
-        return Err(refuse::missing(
-            "payload",
-            "set quote, trade, bar, reading or status",
-        ));
+    let Some(kind) = kind else {
+        let advice = "set quote, trade, bar, reading or status";
+        return Err(refuse::missing("payload", advice));
     };
-    view.kind = payload::check(number, value)?;
-    Ok(view)
+    Ok(RecordView {
+        key,
+        event_time,
+        kind,
+        server_owned,
+    })
 }
 
 /// The key of a record that passed; empty when these bytes are no record.
@@ -163,7 +167,7 @@ pub fn ingest_time(record: &[u8]) -> UnixNanos {
         .map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
-fn event_time(seen: &mut Seen, value: Value<'_>, limits: &Limits) -> Result<UnixNanos, Invalid> {
+fn event_time_in(seen: &mut Seen, value: Value<'_>, limits: &Limits) -> Result<UnixNanos, Invalid> {
     let field = "event_time_unix_nanos";
     let time = seen.fixed64(2, value, field)?.cast_signed();
     if time > limits.latest_event_time {

@@ -19,14 +19,25 @@ const ACTION_CORRECT: u64 = 2;
 const QUALITIES: u64 = 3;
 const QUALITY_BAD: u64 = 3;
 
-/// Checks the payload in field `number` of a record.
-pub(super) fn check(number: u32, value: Value<'_>) -> Result<PayloadKind, Invalid> {
+/// Checks the payload of this kind.
+pub(super) fn check(kind: PayloadKind, message: &[u8]) -> Result<(), Invalid> {
+    match kind {
+        PayloadKind::Quote => quote(message),
+        PayloadKind::Trade => trade(message),
+        PayloadKind::Bar => bar(message),
+        PayloadKind::Reading => reading(message),
+        PayloadKind::Status => status(message),
+    }
+}
+
+/// The kind of the payload in field `number` of a record, and what names it.
+pub(super) fn kind(number: u32) -> (PayloadKind, &'static str) {
     match number {
-        3 => quote(bytes(value, "quote")?).map(|()| PayloadKind::Quote),
-        4 => trade(bytes(value, "trade")?).map(|()| PayloadKind::Trade),
-        5 => bar(bytes(value, "bar")?).map(|()| PayloadKind::Bar),
-        6 => reading(bytes(value, "reading")?).map(|()| PayloadKind::Reading),
-        _ => status(bytes(value, "status")?).map(|()| PayloadKind::Status),
+        3 => (PayloadKind::Quote, "quote"),
+        4 => (PayloadKind::Trade, "trade"),
+        5 => (PayloadKind::Bar, "bar"),
+        6 => (PayloadKind::Reading, "reading"),
+        _ => (PayloadKind::Status, "status"),
     }
 }
 
@@ -68,11 +79,12 @@ fn trade(message: &[u8]) -> Result<(), Invalid> {
             _ => return Err(refuse::unknown("trade", number)),
         }
     }
+    required(&seen, 1, "trade.price")?;
     if action >= ACTION_CORRECT && trade_id.is_empty() {
         let advice = "a correction or cancellation names the trade it is about";
         return Err(refuse::missing("trade.trade_id", advice));
     }
-    required(&seen, 1, "trade.price")
+    Ok(())
 }
 
 fn bar(message: &[u8]) -> Result<(), Invalid> {
@@ -103,59 +115,87 @@ fn bar(message: &[u8]) -> Result<(), Invalid> {
 
 fn reading(message: &[u8]) -> Result<(), Invalid> {
     let mut seen = Seen::default();
-    let (mut values, mut quality) = (0, 0);
+    let (mut has_value, mut quality) = (false, 0);
     for field in Fields::new(message, "reading") {
         let (number, value) = field?;
-        if (1..=6).contains(&number) {
-            values += 1;
-        }
         match number {
-            1 => finite(
-                seen.fixed64(number, value, "reading.number")?,
-                "reading.number",
-            )?,
-            2 => decimal(&mut seen, number, value, "reading.decimal")?,
-            3 => drop(seen.varint(number, value, "reading.integer")?),
-            4 => drop(seen.varint(number, value, "reading.flag")?),
-            5 => drop(seen.text(number, value, "reading.text", MAX_TEXT_BYTES)?),
-            6 => {
-                seen.once(number, "reading.vector")?;
-                vector(bytes(value, "reading.vector")?)?;
-            }
+            1..=6 => measured(number, value, &mut has_value)?,
             7 => quality = choice(&mut seen, number, value, "reading.quality", QUALITIES)?,
             8 => uint32(seen.varint(number, value, "reading.quality_code")?)?,
             _ => return Err(refuse::unknown("reading", number)),
         }
     }
-    match values {
-        0 if quality == QUALITY_BAD => Ok(()),
-        0 => Err(refuse::missing(
-            "reading.value",
-            "only a reading of quality BAD may have none",
-        )),
-        1 => Ok(()),
-        _ => Err(refuse::second("reading.value")),
+    if has_value || quality == QUALITY_BAD {
+        return Ok(());
+    }
+    let advice = "only a reading of quality BAD may have none";
+    Err(refuse::missing("reading.value", advice))
+}
+
+/// One case of the value; a second one is refused once its wire type is seen to be right.
+fn measured(number: u32, value: Value<'_>, has_value: &mut bool) -> Result<(), Invalid> {
+    let mut case = Seen::default();
+    let mut only = || match std::mem::replace(has_value, true) {
+        true => Err(refuse::second("reading.value")),
+        false => Ok(()),
+    };
+    match number {
+        1 => {
+            let bits = case.fixed64(number, value, "reading.number")?;
+            only()?;
+            finite(bits, "reading.number")
+        }
+        2 => {
+            bytes(value, "reading.decimal")?;
+            only()?;
+            decimal(&mut case, number, value, "reading.decimal")
+        }
+        3 => {
+            case.varint(number, value, "reading.integer")?;
+            only()
+        }
+        4 => {
+            case.varint(number, value, "reading.flag")?;
+            only()
+        }
+        5 => {
+            let bytes = bytes(value, "reading.text")?;
+            only()?;
+            text(bytes, "reading.text", MAX_TEXT_BYTES).map(drop)
+        }
+        _ => {
+            let message = bytes(value, "reading.vector")?;
+            only()?;
+            vector(message)
+        }
     }
 }
 
 fn vector(message: &[u8]) -> Result<(), Invalid> {
     let field = "reading.vector.values";
     let mut channels = 0;
+    let mut counted = |more: usize| {
+        channels += more;
+        match channels {
+            0..=MAX_CHANNELS => Ok(()),
+            _ => Err(refuse::too_many(field, MAX_CHANNELS)),
+        }
+    };
     for entry in Fields::new(message, "reading.vector") {
         match entry? {
             (1, Value::Fixed64(bits)) => {
+                counted(1)?;
                 finite(bits, field)?;
-                channels += 1;
             }
             (1, Value::Bytes(packed)) => {
                 let (values, rest) = packed.as_chunks::<8>();
                 if !rest.is_empty() {
                     return Err(refuse::malformed(field, "not a whole number of doubles"));
                 }
+                counted(values.len())?;
                 values
                     .iter()
                     .try_for_each(|v| finite(u64::from_le_bytes(*v), field))?;
-                channels += values.len();
             }
             (1, Value::Varint(_) | Value::Fixed32(_)) => {
                 return Err(refuse::malformed(field, "another wire type is expected"));
@@ -163,11 +203,10 @@ fn vector(message: &[u8]) -> Result<(), Invalid> {
             (number, _) => return Err(refuse::unknown("reading.vector", number)),
         }
     }
-    match channels {
-        0 => Err(refuse::missing(field, "a vector has at least one channel")),
-        1..=MAX_CHANNELS => Ok(()),
-        _ => Err(refuse::too_many(field, MAX_CHANNELS)),
+    if channels == 0 {
+        return Err(refuse::missing(field, "a vector has at least one channel"));
     }
+    Ok(())
 }
 
 fn status(message: &[u8]) -> Result<(), Invalid> {
@@ -196,10 +235,11 @@ fn decimal(
     value: Value<'_>,
     field: &'static str,
 ) -> Result<(), Invalid> {
+    let message = bytes(value, field)?;
     seen.once(number, field)?;
     let mut inner = Seen::default();
     let mut parts = DecimalParts::default();
-    for entry in Fields::new(bytes(value, field)?, field) {
+    for entry in Fields::new(message, field) {
         let (number, value) = entry?;
         match number {
             1 => parts.units = zigzag(inner.varint(number, value, field)?),
@@ -219,11 +259,12 @@ fn decimal(
 }
 
 fn condition(count: &mut usize, value: Value<'_>, field: &'static str) -> Result<(), Invalid> {
+    let bytes = bytes(value, field)?;
     *count += 1;
     if *count > MAX_CONDITIONS {
         return Err(refuse::too_many(field, MAX_CONDITIONS));
     }
-    text(value, field, MAX_CONDITION_BYTES).map(drop)
+    text(bytes, field, MAX_CONDITION_BYTES).map(drop)
 }
 
 fn choice(
