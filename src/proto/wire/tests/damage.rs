@@ -15,14 +15,21 @@ enum Edit {
     Swap(Index, Index),
     Drop(Index),
     Insert(Index, Vec<u8>),
+    Alter(Index, Alteration),
+}
+
+#[derive(Clone, Debug)]
+enum Alteration {
     /// The value stays, under another number or wire type.
-    Retag(Index, u32, u8),
-    /// The tag, and the length, in more bytes than they take.
-    Overlong(Index, usize),
+    Retag(u32, u8),
+    /// The tag in more bytes than it takes.
+    LongTag(usize),
+    /// The length of the value in more bytes than it takes.
+    LongLength(usize),
     /// A length that is not the value's.
-    Length(Index, u64),
+    Length(u64),
     /// Another value of the same number and wire type.
-    Spoil(Index, Vec<u8>),
+    Value(Vec<u8>),
 }
 
 /// Edits of a message: which fields to go into, and what to do there.
@@ -44,20 +51,27 @@ fn edit(donor: BoxedStrategy<Vec<u8>>) -> impl Strategy<Value = Edit> {
         at.get(&fields).whole.clone()
     });
     prop_oneof![
-        (at(), 0..8_u8).prop_map(|(at, bit)| Edit::Flip(at, bit)),
-        at().prop_map(Edit::Truncate),
-        vec(any::<u8>(), 1..4).prop_map(Edit::Append),
-        (at(), at()).prop_map(|(from, to)| Edit::Repeat(from, to)),
-        (at(), at()).prop_map(|(a, b)| Edit::Swap(a, b)),
-        at().prop_map(Edit::Drop),
-        (at(), donated).prop_map(|(at, field)| Edit::Insert(at, field)),
-        (at(), foreign()).prop_map(|(at, field)| Edit::Insert(at, field)),
-        (at(), 0..16_u32, 0..8_u8).prop_map(|(at, number, wire)| Edit::Retag(at, number, wire)),
-        (at(), 1..11_usize).prop_map(|(at, by)| Edit::Overlong(at, by)),
-        (at(), integer()).prop_map(|(at, len)| Edit::Length(at, len)),
-        (at(), vec(any::<u8>(), 0..12)).prop_map(|(at, body)| Edit::Spoil(at, body)),
-        (at(), integer()).prop_map(|(at, value)| Edit::Spoil(at, varint(value, 0))),
-        at().prop_map(|at| Edit::Spoil(at, f64::NAN.to_le_bytes().into())),
+        1 => (at(), 0..8_u8).prop_map(|(at, bit)| Edit::Flip(at, bit)),
+        1 => at().prop_map(Edit::Truncate),
+        1 => vec(any::<u8>(), 1..4).prop_map(Edit::Append),
+        1 => (at(), at()).prop_map(|(from, to)| Edit::Repeat(from, to)),
+        1 => (at(), at()).prop_map(|(a, b)| Edit::Swap(a, b)),
+        1 => at().prop_map(Edit::Drop),
+        1 => (at(), donated).prop_map(|(at, field)| Edit::Insert(at, field)),
+        1 => (at(), foreign()).prop_map(|(at, field)| Edit::Insert(at, field)),
+        6 => (at(), alteration()).prop_map(|(at, alteration)| Edit::Alter(at, alteration)),
+    ]
+}
+
+fn alteration() -> impl Strategy<Value = Alteration> {
+    prop_oneof![
+        (0..16_u32, 0..8_u8).prop_map(|(number, wire)| Alteration::Retag(number, wire)),
+        (1..11_usize).prop_map(Alteration::LongTag),
+        (1..11_usize).prop_map(Alteration::LongLength),
+        integer().prop_map(Alteration::Length),
+        vec(any::<u8>(), 0..12).prop_map(Alteration::Value),
+        integer().prop_map(|value| Alteration::Value(varint(value, 0))),
+        Just(Alteration::Value(f64::NAN.to_le_bytes().into())),
     ]
 }
 
@@ -137,12 +151,9 @@ fn done_at(message: &[u8], place: &[Index], edit: &Edit) -> Vec<u8> {
             parts.swap(a.index(len), b.index(len));
         }
         Edit::Drop(at) => drop(parts.remove(at.index(fields.len()))),
-        Edit::Retag(at, _, _)
-        | Edit::Overlong(at, _)
-        | Edit::Length(at, _)
-        | Edit::Spoil(at, _) => {
+        Edit::Alter(at, alteration) => {
             let at = at.index(fields.len());
-            parts[at] = altered(&fields[at], edit);
+            parts[at] = altered(&fields[at], alteration);
         }
     }
     [parts.concat(), garbage].concat()
@@ -156,30 +167,20 @@ fn flipped(message: &[u8], at: Index, bit: u8) -> Vec<u8> {
     bytes
 }
 
-fn altered(field: &Field, edit: &Edit) -> Vec<u8> {
-    let (number, wire) = (u32::try_from(field.number).unwrap(), field.wire as u8);
-    let value_at = field.whole.len() - field.body.len();
-    let len = varint(field.body.len() as u64, 0);
-    let head = tag(number, wire, 0);
-    match edit {
-        Edit::Retag(_, number, wire) => {
-            let value = field.whole[head.len().min(value_at)..].to_vec();
-            [tag(*number, *wire, 0), value].concat()
-        }
-        Edit::Overlong(_, by) if wire == 2 => {
-            let len = varint(field.body.len() as u64, *by);
-            [head, len, field.body.clone()].concat()
-        }
-        Edit::Overlong(_, by) => {
-            let value = &field.whole[head.len().min(field.whole.len())..];
-            [tag(number, wire, *by), value.to_vec()].concat()
-        }
-        Edit::Length(_, other) if wire == 2 => {
-            [head, varint(*other, 0), field.body.clone()].concat()
-        }
-        Edit::Spoil(_, body) if wire == 2 => with_body(field, body),
-        Edit::Spoil(_, body) => [head, body.clone()].concat(),
-        _ => [head, len, field.body.clone()].concat(),
+fn altered(field: &Field, alteration: &Alteration) -> Vec<u8> {
+    let number = u32::try_from(field.number).unwrap();
+    let (tag_bytes, value) = field.whole.split_at(field.tag_len);
+    let with_length = |len: Vec<u8>| match field.wire {
+        2 => [tag_bytes, &len, &field.body].concat(),
+        _ => field.whole.clone(),
+    };
+    match alteration {
+        Alteration::Retag(number, wire) => [tag(*number, *wire, 0), value.to_vec()].concat(),
+        Alteration::LongTag(by) => [tag(number, field.wire, *by), value.to_vec()].concat(),
+        Alteration::LongLength(by) => with_length(varint(field.body.len() as u64, *by)),
+        Alteration::Length(len) => with_length(varint(*len, 0)),
+        Alteration::Value(body) if field.wire == 2 => with_body(field, body),
+        Alteration::Value(value) => [tag_bytes, value].concat(),
     }
 }
 
@@ -194,13 +195,9 @@ fn tag(number: u32, wire: u8, padding: usize) -> Vec<u8> {
 }
 
 /// With `padding` bytes more than it takes.
-fn varint(mut value: u64, padding: usize) -> Vec<u8> {
+fn varint(value: u64, padding: usize) -> Vec<u8> {
     let mut bytes = vec![];
-    while value >= 0x80 {
-        bytes.push((value % 0x80) as u8 | 0x80);
-        value /= 0x80;
-    }
-    bytes.push(value as u8);
+    prost::encoding::encode_varint(value, &mut bytes);
     for _ in 0..padding {
         *bytes.last_mut().unwrap() |= 0x80;
         bytes.push(0);

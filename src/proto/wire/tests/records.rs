@@ -40,6 +40,7 @@ fn decimal(over: Over) -> impl Strategy<Value = v1::Decimal> + Clone {
         Just(-limit)
     ];
     (mantissa, 0..=28 + u32::from(over)).prop_map(|(mantissa, scale)| {
+        #[expect(clippy::cast_possible_truncation, reason = "the low 64 bits")]
         let units = mantissa as i64;
         let high = ((mantissa - i128::from(units)) >> 64) as i64;
         v1::Decimal { units, scale, high }

@@ -12,11 +12,13 @@ pub(super) type Offence = (&'static str, Reason);
 #[derive(Clone, Debug)]
 pub(super) struct Field {
     pub(super) number: u64,
-    pub(super) wire: u64,
+    pub(super) wire: u8,
     /// The value of a varint.
     varint: u64,
     /// The value's bytes, without a length.
     pub(super) body: Vec<u8>,
+    /// Bytes of the tag.
+    pub(super) tag_len: usize,
     /// All of the field, tag included.
     pub(super) whole: Vec<u8>,
 }
@@ -46,7 +48,7 @@ impl Fields {
 
 fn first_field(bytes: &[u8]) -> Option<Field> {
     let (tag, tag_len) = first_varint(bytes)?;
-    let (number, wire) = (tag / 8, tag % 8);
+    let (number, wire) = (tag / 8, u8::try_from(tag % 8).ok()?);
     if tag > u64::from(u32::MAX) || number == 0 {
         return None;
     }
@@ -71,6 +73,7 @@ fn first_field(bytes: &[u8]) -> Option<Field> {
         wire,
         varint,
         body,
+        tag_len,
         whole,
     })
 }
