@@ -1,23 +1,47 @@
 //! The zero-copy record scan: every rule of `record.proto` checked on the wire bytes, without
 //! decoding and, for a valid record, without allocating.
 
+mod decimal;
 mod fields;
 mod payload;
+mod reader;
 mod refuse;
 
 use std::ops::Range;
 
-use bytes::{Buf, BufMut, Bytes, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use self::fields::{Fields, Seen, Value};
 pub use self::refuse::{Invalid, Reason};
+use self::{
+    fields::{Fields, Message},
+    reader::{BYTES, FIXED64, Reader, VARINT},
+    refuse::Refused,
+};
 use crate::model::{NewRecord, PayloadKind, UnixNanos};
 
 const EVENT_TIME_TAG: u8 = 2 << 3 | 1;
 const TIME_ASSIGNED_TAG: u8 = 12 << 3;
 const SERVER_OWNED: std::ops::RangeInclusive<u32> = 12..=14;
 const MAX_VENUE_BYTES: usize = 64;
+
+const RECORD: Message = Message {
+    name: "record",
+    fields: &[
+        "key",
+        "event_time_unix_nanos",
+        "quote",
+        "trade",
+        "bar",
+        "reading",
+        "status",
+        "",
+        "source_time_unix_nanos",
+        "source_sequence",
+        "venue",
+    ],
+    oneof: (0b1111_1000, "payload"),
+};
 
 /// What bounds a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,29 +100,32 @@ pub fn content_hash(bytes: &[u8], sequence: u64) -> u64 {
 /// Of one field it is the first of these: not whole, unknown, of another wire type, once too
 /// often, too long, of a wrong value. The fields of the server are only counted, they are cut.
 pub fn scan<'a>(bytes: &'a [u8], limits: &Limits) -> Result<RecordView<'a>, Invalid> {
+    record(bytes, limits).map_err(|refused| *refused)
+}
+
+fn record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<RecordView<'a>, Refused> {
     if bytes.len() > limits.record_bytes {
         return Err(refuse::too_long("record", bytes.len(), limits.record_bytes));
     }
-    let mut seen = Seen::default();
+    let mut fields = Fields::new(bytes, &RECORD);
     let (mut key, mut event_time, mut kind, mut server_owned) = ("", None, None, false);
-    for field in Fields::new(bytes, "record") {
-        let (number, value) = field?;
-        match number {
-            number if SERVER_OWNED.contains(&number) => server_owned = true,
-            1 => key = seen.text(number, value, "key", limits.key_bytes)?,
-            2 => event_time = Some(event_time_in(&mut seen, value, limits)?),
-            3..=7 => {
-                let (this, name) = payload::kind(number);
-                let message = fields::bytes(value, name)?;
-                if kind.replace(this).is_some() {
-                    return Err(refuse::second("payload"));
-                }
-                payload::check(this, message)?;
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, BYTES) => key = key_in(fields.bytes(1)?, limits)?,
+            (2, FIXED64) => event_time = Some(not_ahead(fields.fixed64(2)?, limits)?),
+            (number @ 3..=7, BYTES) => {
+                let this = payload::kind(number);
+                payload::check(this, fields.bytes(number)?)?;
+                kind = Some(this);
             }
-            9 => drop(seen.fixed64(number, value, "source_time_unix_nanos")?),
-            10 => drop(seen.varint(number, value, "source_sequence")?),
-            11 => drop(seen.text(number, value, "venue", MAX_VENUE_BYTES)?),
-            _ => return Err(refuse::unknown("record", number)),
+            (9, FIXED64) => drop(fields.fixed64(9)?),
+            (10, VARINT) => drop(fields.varint(10)?),
+            (11, BYTES) => drop(fields.text(11, MAX_VENUE_BYTES)?),
+            (12..=14, wire) => {
+                fields.cut(wire)?;
+                server_owned = true;
+            }
+            (number, wire) => return Err(fields.unexpected(number, wire)),
         }
     }
     if key.is_empty() {
@@ -117,16 +144,38 @@ pub fn scan<'a>(bytes: &'a [u8], limits: &Limits) -> Result<RecordView<'a>, Inva
     })
 }
 
+#[inline]
+fn key_in<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a str, Refused> {
+    if bytes.len() > limits.key_bytes {
+        return Err(refuse::too_long("key", bytes.len(), limits.key_bytes));
+    }
+    std::str::from_utf8(bytes).map_err(|_not_utf8| refuse::not_utf8("key"))
+}
+
+#[inline]
+fn not_ahead(bits: u64, limits: &Limits) -> Result<UnixNanos, Refused> {
+    let (time, latest) = (bits.cast_signed(), limits.latest_event_time);
+    if time > latest {
+        return Err(refuse::time_ahead("event_time_unix_nanos", time, latest));
+    }
+    Ok(time)
+}
+
 /// The key of a record that passed; empty when these bytes are no record.
 pub fn key_of(record: &[u8]) -> &str {
-    let key = Fields::new(record, "record")
-        .flatten()
-        .find_map(|(number, value)| match value {
-            Value::Bytes(bytes) if number == 1 => Some(bytes),
-            Value::Bytes(_) | Value::Varint(_) | Value::Fixed64(_) | Value::Fixed32(_) => None,
-        });
-    key.and_then(|key| std::str::from_utf8(key).ok())
+    key_bytes(record)
+        .and_then(|key| std::str::from_utf8(key).ok())
         .unwrap_or_default()
+}
+
+fn key_bytes(record: &[u8]) -> Option<&[u8]> {
+    let mut rest = Reader::new(record);
+    loop {
+        match rest.tag()? {
+            (1, BYTES) => return rest.bytes(),
+            (_, wire) => rest.skip(wire)?,
+        }
+    }
 }
 
 /// The times and kind of a stored record.
@@ -146,15 +195,17 @@ pub fn stored(record: &[u8]) -> Option<Stored<'_>> {
         event_time: 0,
         ingest_time: 0,
     };
-    for field in Fields::new(record, "record") {
-        match field.ok()? {
-            (1, Value::Bytes(key)) => found.key = std::str::from_utf8(key).ok()?,
-            (2, Value::Fixed64(time)) => found.event_time = time.cast_signed(),
-            (14, Value::Fixed64(time)) => found.ingest_time = time.cast_signed(),
-            (number @ 3..=7, Value::Bytes(_)) => {
-                found.kind = PayloadKind::from_number(u8::try_from(number).ok()?)?;
+    let mut rest = Reader::new(record);
+    while !rest.is_empty() {
+        match rest.tag()? {
+            (1, BYTES) => found.key = std::str::from_utf8(rest.bytes()?).ok()?,
+            (2, FIXED64) => found.event_time = rest.fixed64()?.cast_signed(),
+            (number @ 3..=7, BYTES) => {
+                found.kind = payload::kind(number);
+                rest.bytes()?;
             }
-            _ => {}
+            (14, FIXED64) => found.ingest_time = rest.fixed64()?.cast_signed(),
+            (_, wire) => rest.skip(wire)?,
         }
     }
     Some(found)
@@ -165,15 +216,6 @@ pub fn ingest_time(record: &[u8]) -> UnixNanos {
     record
         .last_chunk::<8>()
         .map_or(0, |bytes| i64::from_le_bytes(*bytes))
-}
-
-fn event_time_in(seen: &mut Seen, value: Value<'_>, limits: &Limits) -> Result<UnixNanos, Invalid> {
-    let field = "event_time_unix_nanos";
-    let time = seen.fixed64(2, value, field)?.cast_signed();
-    if time > limits.latest_event_time {
-        return Err(refuse::time_ahead(field, time, limits.latest_event_time));
-    }
-    Ok(time)
 }
 
 fn complete(
@@ -199,12 +241,13 @@ fn complete(
 
 /// Where the fields lie that the server does not own.
 fn kept(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut fields = Fields::new(bytes, "record");
+    let mut rest = Reader::new(bytes);
     std::iter::from_fn(move || {
         loop {
-            let from = bytes.len() - fields.rest().remaining();
-            let (number, _) = fields.next()?.ok()?;
-            let to = bytes.len() - fields.rest().remaining();
+            let from = bytes.len() - rest.len();
+            let (number, wire) = rest.tag()?;
+            rest.skip(wire)?;
+            let to = bytes.len() - rest.len();
             if !SERVER_OWNED.contains(&number) {
                 return Some(from..to);
             }
