@@ -1,165 +1,192 @@
-//! Walking the fields of a protobuf message in place.
+//! The fields of one message under our rules: whole, known, of the right wire type, once.
 
-use bytes::Buf as _;
+use super::{
+    reader::Reader,
+    refuse::{self, Refused},
+};
 
-use super::refuse::{self, Invalid};
-
-/// A field's value as it lies on the wire.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Value<'a> {
-    Varint(u64),
-    Fixed64(u64),
-    Fixed32(u32),
-    Bytes(&'a [u8]),
+/// A message of `record.proto`, as refusals name it.
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) name: &'static str,
+    /// Paths of the fields by number, from 1; empty where there is none.
+    pub(super) fields: &'static [&'static str],
+    /// Bits of the numbers of which there may be one, and what they are together.
+    pub(super) oneof: (u32, &'static str),
 }
 
-/// The fields of one message, in wire order.
+impl Message {
+    /// The path of field `number`; empty when there is none.
+    pub(super) fn path(&self, number: u32) -> &'static str {
+        let at = usize::try_from(number).ok().and_then(|n| n.checked_sub(1));
+        at.and_then(|at| self.fields.get(at))
+            .map_or("", |path| path)
+    }
+
+    #[cold]
+    fn garbled(&self) -> Refused {
+        refuse::malformed(self.name, "cut short or garbled")
+    }
+
+    #[cold]
+    fn once_too_often(&self, number: u32) -> Refused {
+        match self.oneof {
+            (oneof, name) if oneof & (1 << number) != 0 => refuse::second(name),
+            _ => refuse::repeated(self.path(number)),
+        }
+    }
+
+    #[cold]
+    fn unexpected(&self, number: u32, wire: u8, mut rest: Reader<'_>) -> Refused {
+        if rest.skip(wire).is_none() {
+            return self.garbled();
+        }
+        match self.path(number) {
+            "" => refuse::unknown(self.name, number),
+            path => refuse::malformed(path, "another wire type is expected"),
+        }
+    }
+}
+
+/// Walks a message in wire order. Its user matches on number and wire type, reads the value by
+/// the method of that type and takes `unexpected` for the rest.
+///
+/// All of the quick path is inlined and all of the slow path takes copies, so that a walk lives in
+/// registers.
 #[derive(Debug)]
 pub(super) struct Fields<'a> {
-    rest: &'a [u8],
-    message: &'static str,
+    rest: Reader<'a>,
+    seen: u32,
+    message: &'static Message,
 }
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(bytes: &'a [u8], message: &'static str) -> Self {
+    #[inline]
+    pub(super) fn new(bytes: &'a [u8], message: &'static Message) -> Self {
         Self {
-            rest: bytes,
+            rest: Reader::new(bytes),
+            seen: 0,
             message,
         }
     }
 
-    /// What has not been walked yet.
-    pub(super) fn rest(&self) -> &'a [u8] {
-        self.rest
-    }
-
-    fn field(&mut self) -> Option<(u32, Value<'a>)> {
-        let tag = u32::try_from(self.varint()?).ok()?;
-        let number = tag >> 3;
-        let value = match tag & 7 {
-            0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(self.rest.try_get_u64_le().ok()?),
-            2 => Value::Bytes(self.delimited()?),
-            5 => Value::Fixed32(self.rest.try_get_u32_le().ok()?),
-            _ => return None,
-        };
-        (number > 0).then_some((number, value))
-    }
-
-    fn delimited(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.varint()?).ok()?;
-        let (value, rest) = self.rest.split_at_checked(len)?;
-        self.rest = rest;
-        Some(value)
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut value = 0_u64;
-        for shift in (0..70).step_by(7) {
-            let (byte, rest) = self.rest.split_first()?;
-            self.rest = rest;
-            // The tenth byte has room for one bit.
-            if shift == 63 && *byte > 1 {
-                return None;
-            }
-            value |= u64::from(byte & 0x7f) << shift;
-            if byte & 0x80 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Result<(u32, Value<'a>), Invalid>;
-
-    fn next(&mut self) -> Option<Self::Item> {
+    /// Number and wire type of the next field; `None` at the end.
+    #[inline]
+    pub(super) fn next(&mut self) -> Result<Option<(u32, u8)>, Refused> {
         if self.rest.is_empty() {
-            return None;
+            return Ok(None);
         }
-        let field = self.field();
-        if field.is_none() {
-            self.rest = &[];
-        }
-        Some(field.ok_or_else(|| refuse::malformed(self.message, "cut short or garbled")))
+        self.whole(Reader::tag).map(Some)
     }
-}
 
-/// Which singular fields of a message were there already; and their values, typed.
-#[derive(Debug, Default)]
-pub(super) struct Seen(u32);
+    #[inline]
+    pub(super) fn varint(&mut self, number: u32) -> Result<u64, Refused> {
+        let value = self.whole(Reader::varint)?;
+        self.once(number).map(|()| value)
+    }
 
-impl Seen {
+    #[inline]
+    pub(super) fn fixed64(&mut self, number: u32) -> Result<u64, Refused> {
+        let value = self.repeated_fixed64()?;
+        self.once(number).map(|()| value)
+    }
+
+    #[inline]
+    pub(super) fn bytes(&mut self, number: u32) -> Result<&'a [u8], Refused> {
+        let value = self.repeated_bytes()?;
+        self.once(number).map(|()| value)
+    }
+
+    /// One of a field that may be there several times.
+    #[inline]
+    pub(super) fn repeated_fixed64(&mut self) -> Result<u64, Refused> {
+        self.whole(Reader::fixed64)
+    }
+
+    /// One of a field that may be there several times.
+    #[inline]
+    pub(super) fn repeated_bytes(&mut self) -> Result<&'a [u8], Refused> {
+        self.whole(Reader::bytes)
+    }
+
+    /// A text whose content does not matter; whether it has any.
+    #[inline]
+    pub(super) fn text(&mut self, number: u32, limit: usize) -> Result<bool, Refused> {
+        let bytes = self.bytes(number)?;
+        is_text(bytes, limit, || self.message.path(number))?;
+        Ok(!bytes.is_empty())
+    }
+
+    /// A field that is cut, whatever it is.
+    #[inline]
+    pub(super) fn cut(&mut self, wire: u8) -> Result<(), Refused> {
+        self.whole(|rest| rest.skip(wire))
+    }
+
+    /// The refusal of a field that is not known, or not of this wire type.
+    #[inline]
+    pub(super) fn unexpected(&self, number: u32, wire: u8) -> Refused {
+        self.message.unexpected(number, wire, self.rest)
+    }
+
+    #[inline]
     pub(super) fn has(&self, number: u32) -> bool {
-        self.0 & (1 << number) != 0
+        self.seen & (1 << number) != 0
     }
 
-    pub(super) fn once(&mut self, number: u32, field: &'static str) -> Result<(), Invalid> {
+    /// Whether one of those is there of which there may be one.
+    #[inline]
+    pub(super) fn has_oneof(&self) -> bool {
+        self.seen & self.message.oneof.0 != 0
+    }
+
+    #[inline]
+    pub(super) fn required(&self, number: u32) -> Result<(), Refused> {
         if self.has(number) {
-            return Err(refuse::repeated(field));
+            return Ok(());
         }
-        self.0 |= 1 << number;
+        Err(refuse::missing(self.message.path(number), "it is required"))
+    }
+
+    #[inline]
+    pub(super) fn path(&self, number: u32) -> &'static str {
+        self.message.path(number)
+    }
+
+    #[inline]
+    fn once(&mut self, number: u32) -> Result<(), Refused> {
+        let bit = 1 << number;
+        let (oneof, _) = self.message.oneof;
+        let excluded = if oneof & bit == 0 { bit } else { oneof };
+        if self.seen & excluded != 0 {
+            return Err(self.message.once_too_often(number));
+        }
+        self.seen |= bit;
         Ok(())
     }
 
-    pub(super) fn varint(
-        &mut self,
-        number: u32,
-        value: Value<'_>,
-        field: &'static str,
-    ) -> Result<u64, Invalid> {
-        self.once(number, field)?;
-        match value {
-            Value::Varint(value) => Ok(value),
-            Value::Fixed64(_) | Value::Fixed32(_) | Value::Bytes(_) => Err(wrong_type(field)),
+    #[inline]
+    fn whole<T>(&mut self, read: impl FnOnce(&mut Reader<'a>) -> Option<T>) -> Result<T, Refused> {
+        match read(&mut self.rest) {
+            Some(value) => Ok(value),
+            None => Err(self.message.garbled()),
         }
-    }
-
-    pub(super) fn fixed64(
-        &mut self,
-        number: u32,
-        value: Value<'_>,
-        field: &'static str,
-    ) -> Result<u64, Invalid> {
-        self.once(number, field)?;
-        match value {
-            Value::Fixed64(value) => Ok(value),
-            Value::Varint(_) | Value::Fixed32(_) | Value::Bytes(_) => Err(wrong_type(field)),
-        }
-    }
-
-    pub(super) fn text<'a>(
-        &mut self,
-        number: u32,
-        value: Value<'a>,
-        field: &'static str,
-        limit: usize,
-    ) -> Result<&'a str, Invalid> {
-        self.once(number, field)?;
-        text(value, field, limit)
     }
 }
 
-pub(super) fn bytes<'a>(value: Value<'a>, field: &'static str) -> Result<&'a [u8], Invalid> {
-    match value {
-        Value::Bytes(bytes) => Ok(bytes),
-        Value::Varint(_) | Value::Fixed64(_) | Value::Fixed32(_) => Err(wrong_type(field)),
-    }
-}
-
-pub(super) fn text<'a>(
-    value: Value<'a>,
-    field: &'static str,
+/// Whether `bytes` are a text within the limit.
+#[inline]
+pub(super) fn is_text(
+    bytes: &[u8],
     limit: usize,
-) -> Result<&'a str, Invalid> {
-    let bytes = bytes(value, field)?;
+    path: impl Fn() -> &'static str,
+) -> Result<(), Refused> {
     if bytes.len() > limit {
-        return Err(refuse::too_long(field, bytes.len(), limit));
+        return Err(refuse::too_long(path(), bytes.len(), limit));
     }
-    std::str::from_utf8(bytes).map_err(|_not_utf8| refuse::not_utf8(field))
-}
-
-fn wrong_type(field: &'static str) -> Invalid {
-    refuse::malformed(field, "another wire type is expected")
+    // Most are ASCII, which is quicker to see.
+    if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
+        return Ok(());
+    }
+    Err(refuse::not_utf8(path()))
 }

@@ -1,20 +1,25 @@
 //! The zero-copy record scan: every rule of `record.proto` checked on the wire bytes, without
 //! decoding and, for a valid record, without allocating.
 
+mod decimal;
 mod fields;
 mod message;
 mod payload;
+mod reader;
 mod refuse;
 
 use std::{borrow::Cow, ops::Range};
 
-use bytes::Buf;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use self::fields::{Fields, Seen, Value};
 pub use self::{
     message::{IngestMessage, Malformed},
     refuse::{Invalid, Reason},
+};
+use self::{
+    fields::{Fields, Message},
+    reader::{BYTES, FIXED64, Reader, VARINT},
+    refuse::Refused,
 };
 use crate::model::{PayloadKind, UnixNanos};
 
@@ -23,6 +28,24 @@ const TIME_ASSIGNED_TAG: u8 = 12 << 3;
 const STAMP_BYTES: usize = 11;
 const SERVER_OWNED: std::ops::RangeInclusive<u32> = 12..=14;
 const MAX_VENUE_BYTES: usize = 64;
+
+const RECORD: Message = Message {
+    name: "record",
+    fields: &[
+        "key",
+        "event_time_unix_nanos",
+        "quote",
+        "trade",
+        "bar",
+        "reading",
+        "status",
+        "",
+        "source_time_unix_nanos",
+        "source_sequence",
+        "venue",
+    ],
+    oneof: (0b1111_1000, "payload"),
+};
 
 /// What bounds a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,59 +101,88 @@ pub fn content_hash(bytes: &[u8], sequence: u64) -> u64 {
     xxh3_64_with_seed(bytes, sequence)
 }
 
-/// Checks a record against the rules of `record.proto`.
+/// Checks a record against the rules of `record.proto`, and names the first offence: in wire
+/// order, what a payload holds at the payload's place; then what is missing, by field number.
+///
+/// Of one field it is the first of these: not whole, unknown, of another wire type, once too
+/// often, too long, of a wrong value. The fields of the server are only counted, they are cut.
 pub fn scan<'a>(bytes: &'a [u8], limits: &Limits) -> Result<RecordView<'a>, Invalid> {
+    record(bytes, limits).map_err(|refused| *refused)
+}
+
+fn record<'a>(bytes: &'a [u8], limits: &Limits) -> Result<RecordView<'a>, Refused> {
     if bytes.len() > limits.record_bytes {
         return Err(refuse::too_long("record", bytes.len(), limits.record_bytes));
     }
-    let mut seen = Seen::default();
-    let mut view = RecordView {
-        key: "",
-        event_time: None,
-        kind: PayloadKind::Status,
-        server_owned: false,
-    };
-    let mut payload = None;
-    for field in Fields::new(bytes, "record") {
-        let (number, value) = field?;
-        match number {
-            number if SERVER_OWNED.contains(&number) => view.server_owned = true,
-            1 => view.key = seen.text(number, value, "key", limits.key_bytes)?,
-            2 => view.event_time = Some(event_time(&mut seen, value, limits)?),
-            3..=7 if payload.is_some() => return Err(refuse::second("payload")),
-            3..=7 => payload = Some((number, value)),
-            9 => drop(seen.fixed64(number, value, "source_time_unix_nanos")?),
-            10 => drop(seen.varint(number, value, "source_sequence")?),
-            11 => drop(seen.text(number, value, "venue", MAX_VENUE_BYTES)?),
-            _ => return Err(refuse::unknown("record", number)),
+    let mut fields = Fields::new(bytes, &RECORD);
+    let (mut key, mut event_time, mut kind, mut server_owned) = ("", None, None, false);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, BYTES) => key = key_in(fields.bytes(1)?, limits)?,
+            (2, FIXED64) => event_time = Some(not_ahead(fields.fixed64(2)?, limits)?),
+            (number @ 3..=7, BYTES) => {
+                let this = payload::kind(number);
+                payload::check(this, fields.bytes(number)?)?;
+                kind = Some(this);
+            }
+            (9, FIXED64) => drop(fields.fixed64(9)?),
+            (10, VARINT) => drop(fields.varint(10)?),
+            (11, BYTES) => drop(fields.text(11, MAX_VENUE_BYTES)?),
+            (12..=14, wire) => {
+                fields.cut(wire)?;
+                server_owned = true;
+            }
+            (number, wire) => return Err(fields.unexpected(number, wire)),
         }
     }
-    if view.key.is_empty() {
-        return Err(refuse::missing(
-            "key",
-            "give every record the symbol or sensor it is about",
-        ));
+    if key.is_empty() {
+        let advice = "give every record the symbol or sensor it is about";
+        return Err(refuse::missing("key", advice));
     }
-    let Some((number, value)) = payload else {
-        return Err(refuse::missing(
-            "payload",
-            "set quote, trade, bar, reading or status",
-        ));
+    let Some(kind) = kind else {
+        let advice = "set quote, trade, bar, reading or status";
+        return Err(refuse::missing("payload", advice));
     };
-    view.kind = payload::check(number, value)?;
-    Ok(view)
+    Ok(RecordView {
+        key,
+        event_time,
+        kind,
+        server_owned,
+    })
+}
+
+#[inline]
+fn key_in<'a>(bytes: &'a [u8], limits: &Limits) -> Result<&'a str, Refused> {
+    if bytes.len() > limits.key_bytes {
+        return Err(refuse::too_long("key", bytes.len(), limits.key_bytes));
+    }
+    std::str::from_utf8(bytes).map_err(|_not_utf8| refuse::not_utf8("key"))
+}
+
+#[inline]
+fn not_ahead(bits: u64, limits: &Limits) -> Result<UnixNanos, Refused> {
+    let (time, latest) = (bits.cast_signed(), limits.latest_event_time);
+    if time > latest {
+        return Err(refuse::time_ahead("event_time_unix_nanos", time, latest));
+    }
+    Ok(time)
 }
 
 /// The key of a record that passed; empty when these bytes are no record.
 pub fn key_of(record: &[u8]) -> &str {
-    let key = Fields::new(record, "record")
-        .flatten()
-        .find_map(|(number, value)| match value {
-            Value::Bytes(bytes) if number == 1 => Some(bytes),
-            Value::Bytes(_) | Value::Varint(_) | Value::Fixed64(_) | Value::Fixed32(_) => None,
-        });
-    key.and_then(|key| std::str::from_utf8(key).ok())
+    key_bytes(record)
+        .and_then(|key| std::str::from_utf8(key).ok())
         .unwrap_or_default()
+}
+
+fn key_bytes(record: &[u8]) -> Option<&[u8]> {
+    let mut rest = Reader::new(record);
+    loop {
+        match rest.tag()? {
+            (1, BYTES) => return rest.bytes(),
+            (_, wire) => rest.skip(wire)?,
+        }
+    }
 }
 
 /// The times and kind of a stored record.
@@ -150,15 +202,17 @@ pub fn stored(record: &[u8]) -> Option<Stored<'_>> {
         event_time: 0,
         ingest_time: 0,
     };
-    for field in Fields::new(record, "record") {
-        match field.ok()? {
-            (1, Value::Bytes(key)) => found.key = std::str::from_utf8(key).ok()?,
-            (2, Value::Fixed64(time)) => found.event_time = time.cast_signed(),
-            (14, Value::Fixed64(time)) => found.ingest_time = time.cast_signed(),
-            (number @ 3..=7, Value::Bytes(_)) => {
-                found.kind = PayloadKind::from_number(u8::try_from(number).ok()?)?;
+    let mut rest = Reader::new(record);
+    while !rest.is_empty() {
+        match rest.tag()? {
+            (1, BYTES) => found.key = std::str::from_utf8(rest.bytes()?).ok()?,
+            (2, FIXED64) => found.event_time = rest.fixed64()?.cast_signed(),
+            (number @ 3..=7, BYTES) => {
+                found.kind = payload::kind(number);
+                rest.bytes()?;
             }
-            _ => {}
+            (14, FIXED64) => found.ingest_time = rest.fixed64()?.cast_signed(),
+            (_, wire) => rest.skip(wire)?,
         }
     }
     Some(found)
@@ -169,15 +223,6 @@ pub fn ingest_time(record: &[u8]) -> UnixNanos {
     record
         .last_chunk::<8>()
         .map_or(0, |bytes| i64::from_le_bytes(*bytes))
-}
-
-fn event_time(seen: &mut Seen, value: Value<'_>, limits: &Limits) -> Result<UnixNanos, Invalid> {
-    let field = "event_time_unix_nanos";
-    let time = seen.fixed64(2, value, field)?.cast_signed();
-    if time > limits.latest_event_time {
-        return Err(refuse::time_ahead(field, time, limits.latest_event_time));
-    }
-    Ok(time)
 }
 
 /// `event_time_unix_nanos` and `time_assigned`, as fields.
@@ -194,12 +239,13 @@ fn without_server_owned(bytes: &[u8]) -> Vec<u8> {
 
 /// Where the fields lie that the server does not own.
 fn kept(bytes: &[u8]) -> impl Iterator<Item = Range<usize>> + '_ {
-    let mut fields = Fields::new(bytes, "record");
+    let mut rest = Reader::new(bytes);
     std::iter::from_fn(move || {
         loop {
-            let from = bytes.len() - fields.rest().remaining();
-            let (number, _) = fields.next()?.ok()?;
-            let to = bytes.len() - fields.rest().remaining();
+            let from = bytes.len() - rest.len();
+            let (number, wire) = rest.tag()?;
+            rest.skip(wire)?;
+            let to = bytes.len() - rest.len();
             if !SERVER_OWNED.contains(&number) {
                 return Some(from..to);
             }

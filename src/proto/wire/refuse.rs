@@ -42,6 +42,9 @@ impl Reason {
     }
 }
 
+/// How the scan hands a refusal up: it is one word wide, as a valid record needs none.
+pub(super) type Refused = Box<Invalid>;
+
 /// A rule that a record breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {message}")]
@@ -53,15 +56,17 @@ pub struct Invalid {
     pub message: String,
 }
 
-fn invalid(field: &'static str, reason: Reason, message: String) -> Invalid {
-    Invalid {
+#[cold]
+fn invalid(field: &'static str, reason: Reason, message: String) -> Refused {
+    Box::new(Invalid {
         field,
         reason,
         message,
-    }
+    })
 }
 
-pub(super) fn malformed(field: &'static str, what: &str) -> Invalid {
+#[cold]
+pub(super) fn malformed(field: &'static str, what: &str) -> Refused {
     invalid(
         field,
         Reason::Malformed,
@@ -69,12 +74,14 @@ pub(super) fn malformed(field: &'static str, what: &str) -> Invalid {
     )
 }
 
-pub(super) fn unknown(message: &'static str, number: u32) -> Invalid {
+#[cold]
+pub(super) fn unknown(message: &'static str, number: u32) -> Refused {
     let text = format!("field {number} is not known here; use this server's record.proto");
     invalid(message, Reason::UnknownField, text)
 }
 
-pub(super) fn repeated(field: &'static str) -> Invalid {
+#[cold]
+pub(super) fn repeated(field: &'static str) -> Refused {
     invalid(
         field,
         Reason::RepeatedField,
@@ -82,12 +89,14 @@ pub(super) fn repeated(field: &'static str) -> Invalid {
     )
 }
 
-pub(super) fn second(field: &'static str) -> Invalid {
+#[cold]
+pub(super) fn second(field: &'static str) -> Refused {
     let text = "more than one case is set; send one record for each".into();
     invalid(field, Reason::SecondPayload, text)
 }
 
-pub(super) fn missing(field: &'static str, advice: &str) -> Invalid {
+#[cold]
+pub(super) fn missing(field: &'static str, advice: &str) -> Refused {
     invalid(
         field,
         Reason::Missing,
@@ -95,7 +104,8 @@ pub(super) fn missing(field: &'static str, advice: &str) -> Invalid {
     )
 }
 
-pub(super) fn too_long(field: &'static str, len: usize, limit: usize) -> Invalid {
+#[cold]
+pub(super) fn too_long(field: &'static str, len: usize, limit: usize) -> Refused {
     invalid(
         field,
         Reason::TooLong,
@@ -103,7 +113,8 @@ pub(super) fn too_long(field: &'static str, len: usize, limit: usize) -> Invalid
     )
 }
 
-pub(super) fn too_many(field: &'static str, limit: usize) -> Invalid {
+#[cold]
+pub(super) fn too_many(field: &'static str, limit: usize) -> Refused {
     invalid(
         field,
         Reason::TooMany,
@@ -111,20 +122,30 @@ pub(super) fn too_many(field: &'static str, limit: usize) -> Invalid {
     )
 }
 
-pub(super) fn not_utf8(field: &'static str) -> Invalid {
+#[cold]
+pub(super) fn not_utf8(field: &'static str) -> Refused {
     invalid(field, Reason::NotUtf8, "is not UTF-8 text".into())
 }
 
-pub(super) fn not_finite(field: &'static str, value: f64) -> Invalid {
+#[cold]
+pub(super) fn not_finite(field: &'static str, value: f64) -> Refused {
     let text = format!("is {value}; send a missing value as quality BAD without a value");
     invalid(field, Reason::NotFinite, text)
 }
 
-pub(super) fn out_of_range(field: &'static str, message: &str) -> Invalid {
+#[cold]
+pub(super) fn out_of_range(field: &'static str, message: &str) -> Refused {
     invalid(field, Reason::OutOfRange, message.into())
 }
 
-pub(super) fn time_ahead(field: &'static str, time: UnixNanos, limit: UnixNanos) -> Invalid {
+#[cold]
+pub(super) fn no_choice(field: &'static str, value: u64) -> Refused {
+    let text = format!("{value} is not a value of this enum");
+    invalid(field, Reason::OutOfRange, text)
+}
+
+#[cold]
+pub(super) fn time_ahead(field: &'static str, time: UnixNanos, limit: UnixNanos) -> Refused {
     let ahead = time.saturating_sub(limit) / 1_000_000_000;
     let text = format!(
         "{time} is {ahead} s beyond what is allowed; check the clock and that it is nanoseconds"

@@ -1,4 +1,10 @@
-use proptest::prelude::*;
+//! What passes, what is refused and as what.
+
+mod damage;
+mod differential;
+mod records;
+mod reference;
+
 use prost::Message as _;
 
 use super::*;
@@ -231,6 +237,33 @@ fn every_rule_names_its_field() {
 }
 
 #[test]
+fn a_vector_in_pieces_counts_as_one() {
+    // Doubles in two packed fields and one that is not packed.
+    let vector = |packed: [usize; 2]| {
+        let pieces = packed.map(|count| v1::Vector {
+            values: vec![0.5; count],
+        });
+        let encoded = pieces.map(|piece| piece.encode_to_vec());
+        let single = [&[1 << 3 | 1], 0.5_f64.to_le_bytes().as_slice()].concat();
+        let vector = [encoded.concat(), single].concat();
+        let reading = [vec![6 << 3 | 2], varint(vector.len()), vector].concat();
+        let key = b"\x0a\x01k".to_vec();
+        let record = [key, vec![6 << 3 | 2], varint(reading.len()), reading].concat();
+        scan(&record, &LIMITS).map(drop)
+    };
+    assert_eq!(vector([1_023, 0]), Ok(()));
+    assert_eq!(vector([511, 512]), Ok(()));
+    let refused = vector([512, 512]).unwrap_err();
+    assert_eq!(refused.reason, Reason::TooMany);
+}
+
+fn varint(value: usize) -> Vec<u8> {
+    let mut bytes = vec![];
+    prost::encoding::encode_varint(value as u64, &mut bytes);
+    bytes
+}
+
+#[test]
 fn what_prost_would_swallow_is_refused() {
     let good = record(number(1.0)).encode_to_vec();
     let with = |extra: &[u8]| {
@@ -287,29 +320,40 @@ fn a_record_without_a_time_gets_the_servers() {
     assert_eq!(stored.payload, sent.payload);
 }
 
-proptest! {
-    /// The scan never panics, and what it passes prost decodes to the same.
-    #[test]
-    fn the_scan_agrees_with_prost(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-        if let Ok(view) = scan(&bytes, &LIMITS) {
-            let record = v1::Record::decode(bytes.as_slice()).unwrap();
-            prop_assert_eq!(view.key, record.key);
-            prop_assert_eq!(view.event_time, record.event_time_unix_nanos);
-        }
-    }
-
-    #[test]
-    fn damage_never_panics_and_never_invents_a_key(
-        at in 0..60_usize, to in any::<u8>(), cut in 0..60_usize,
-    ) {
-        let mut bytes = record(Payload::Bar(bar())).encode_to_vec();
-        bytes.truncate(bytes.len().saturating_sub(cut % 8));
-        if let Some(byte) = bytes.get_mut(at) {
-            *byte = to;
-        }
-        if let Ok(view) = scan(&bytes, &LIMITS) {
-            let record = v1::Record::decode(bytes.as_slice()).unwrap();
-            prop_assert_eq!(view.key, record.key);
-        }
-    }
+/// One test a sentence of what `scan` promises about the order of offences.
+#[test]
+fn the_first_offence_is_named() {
+    let scanned = |parts: &[&[u8]]| {
+        let invalid = scan(&parts.concat(), &LIMITS).expect_err("is refused");
+        (invalid.field, invalid.reason)
+    };
+    let key = b"\x0a\x01k".as_slice();
+    let empty_quote = b"\x1a\x00".as_slice();
+    let unknown = b"\x80\x01\x01".as_slice();
+    let cut_short = b"\xff".as_slice();
+    let missing_bid = ("quote.bid", Reason::Missing);
+    // In wire order, and a payload's at the payload's place.
+    assert_eq!(scanned(&[empty_quote, unknown, key]), missing_bid);
+    assert_eq!(
+        scanned(&[unknown, empty_quote, key]),
+        ("record", Reason::UnknownField)
+    );
+    assert_eq!(scanned(&[empty_quote, cut_short]), missing_bid);
+    // What the record lacks comes last, by field number.
+    assert_eq!(scanned(&[empty_quote]), missing_bid);
+    assert_eq!(scanned(&[]), ("key", Reason::Missing));
+    assert_eq!(scanned(&[key]), ("payload", Reason::Missing));
+    let cancel = b"\x22\x02\x30\x03".as_slice();
+    assert_eq!(scanned(&[key, cancel]), ("trade.price", Reason::Missing));
+    // Of one field: its wire type, that it is there again, its length, its value.
+    let long = [&[0x5a, 65], [0xff; 65].as_slice()].concat();
+    let venue = b"\x5a\x01v".as_slice();
+    let wrong_type = b"\x58\x01".as_slice();
+    assert_eq!(scanned(&[&long]), ("venue", Reason::TooLong));
+    assert_eq!(scanned(&[venue, &long]), ("venue", Reason::RepeatedField));
+    assert_eq!(scanned(&[venue, wrong_type]), ("venue", Reason::Malformed));
+    // A second value of a reading, be it the same case or another.
+    let twice = |second: &[u8]| scanned(&[key, b"\x32\x04\x18\x02", second]);
+    assert_eq!(twice(&[0x18, 2]), ("reading.value", Reason::SecondPayload));
+    assert_eq!(twice(&[0x20, 1]), ("reading.value", Reason::SecondPayload));
 }
