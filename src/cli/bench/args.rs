@@ -12,7 +12,10 @@ use super::{
     wire::Windows,
 };
 use crate::{
-    cli::args::{bytes, duration},
+    cli::{
+        args::{bytes, duration},
+        exit::Usage,
+    },
     model::now,
     proto::v1,
 };
@@ -84,6 +87,15 @@ pub(super) struct CommonArgs {
 pub(super) enum Visible {
     Durable,
     Immediate,
+}
+
+/// Reads a duration; a number alone is in seconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, Usage> {
+    let bare: Result<f64, _> = text.parse();
+    match bare.map(Duration::try_from_secs_f64) {
+        Ok(Ok(duration)) => Ok(duration),
+        _ => duration(text),
+    }
 }
 
 /// The name of a value as it is written on the command line.
