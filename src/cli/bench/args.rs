@@ -162,7 +162,7 @@ impl CommonArgs {
         // Frames, blocks and half as much again, so that nothing is evicted.
         let record = load.pool.record_bytes() + 32;
         let needed = record.saturating_mul(records) / 2 * 3 + (64 << 20);
-        self.ring.unwrap_or(needed.max(MIN_RING_BYTES))
+        self.ring.unwrap_or_else(|| needed.max(MIN_RING_BYTES))
     }
 
     /// Says in a report what was asked for.

@@ -61,7 +61,10 @@ impl Schedule {
             .max(1);
         let Clock { start, .. } = self.clock;
         let time = self.clock.time(sent);
-        while left > 0 {
+        if left == 0 {
+            return Ok(0);
+        }
+        loop {
             let now = now();
             let due = self.clock.due(now).saturating_sub(sent).min(left);
             if due > 0 && now >= start {
@@ -74,7 +77,6 @@ impl Schedule {
             let wake = start.saturating_add(ticks.saturating_mul(tick));
             self.alarm.wait(wake.saturating_sub(now)).await?;
         }
-        Ok(0)
     }
 }
 

@@ -201,9 +201,9 @@ fn shown(name: &str, value: &Value) -> String {
     if name.ends_with("_bytes") && number >= 1_048_576.0 {
         return format!("{:.1} MiB", number / 1_048_576.0);
     }
-    match value.as_u64() {
-        Some(whole) => plain::count(whole),
-        None if number >= 10_000.0 => plain::count(number.round() as u64),
-        None => number.to_string(),
+    let grouped = number >= 10_000.0 || value.is_u64();
+    match format!("{number:.0}").parse() {
+        Ok(whole) if grouped => plain::count(whole),
+        _ => number.to_string(),
     }
 }

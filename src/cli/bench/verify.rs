@@ -317,7 +317,7 @@ mod tests {
                 from: covers.from,
                 to: covers.to,
             }),
-            count: count as u32,
+            count: count.try_into().unwrap(),
             records: records.collect(),
             ..Default::default()
         };
