@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 
 use super::{
-    args::{CommonArgs, name_of},
+    args::{CommonArgs, name_of, seconds},
     bed::{Bed, End},
     crowd::{Crowd, Goal, Member, Wanted},
     limits,
@@ -22,9 +22,8 @@ use super::{
     verify::Verifier,
     wire::Uplink,
 };
-use crate::cli::args::duration;
 
-const SECONDS: Duration = Duration::from_secs(5);
+const DURATION: Duration = Duration::from_secs(5);
 /// Deliveries of the pass in which every subscriber looks at every record.
 const VERIFIED_DELIVERIES: u64 = 2_000_000;
 
@@ -40,14 +39,14 @@ pub(super) struct FanoutArgs {
     /// Connections they share [default: one for a hundred]
     #[arg(long)]
     connections: Option<u32>,
-    /// Records sent, if that takes less than --seconds [default: no limit]
+    /// Records sent, if that takes less than --duration [default: no limit]
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// How long the uploader sends [default: 5s, or until all of --records are sent]
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    seconds: Option<Duration>,
+    #[arg(long, alias = "seconds", value_name = "DURATION", value_parser = seconds)]
+    duration: Option<Duration>,
     /// Records that the uploader may be ahead of the slowest subscriber
-    #[arg(long, value_name = "RECORDS", default_value_t = 32_768, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "RECORDS", default_value_t = 131_072, value_parser = clap::value_parser!(u64).range(1..))]
     ahead: u64,
     /// Each subscriber asks for so many percent of the keys
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -146,13 +145,13 @@ impl FanoutArgs {
     }
 
     fn until(&self) -> Until {
-        let seconds = match (self.seconds, self.records) {
+        let duration = match (self.duration, self.records) {
             (None, Some(_)) => None,
-            (seconds, _) => Some(seconds.unwrap_or(SECONDS)),
+            (duration, _) => Some(duration.unwrap_or(DURATION)),
         };
         Until {
             records: self.records.unwrap_or(u64::MAX),
-            time: seconds.map(|seconds| Instant::now() + seconds),
+            time: duration.map(|duration| Instant::now() + duration),
         }
     }
 
@@ -182,7 +181,7 @@ impl FanoutArgs {
             let (keys, selection) = filter.unzip();
             Wanted {
                 request: bed.request(End::Never, keys.unwrap_or_default()),
-                subscriber: Member {
+                member: Member {
                     subscriber,
                     selection,
                 },
@@ -213,13 +212,13 @@ impl FanoutArgs {
         until: Until,
     ) -> anyhow::Result<Pass> {
         let mut running = crowd.run(Goal::Open);
-        let pace = Pace::Followed {
+        let mut pace = Pace::Followed {
             until,
             window: self.ahead.max(self.common.batch),
             progress: Arc::clone(&running.progress),
         };
         let sent = tokio::select! {
-            sent = upload(uplink, load, self.common.packing(), pace) => sent?,
+            sent = upload(uplink, load, self.common.packing(), &mut pace) => sent?,
             failure = running.failure() => return Err(failure),
         };
         running.aim(Goal::Sent(sent.records));

@@ -15,12 +15,15 @@ mod bed;
 mod compare;
 mod crowd;
 mod fanout;
+mod idle;
 mod ingest;
+mod latency;
 mod limits;
 mod load;
 mod meter;
 mod pace;
 mod payload;
+mod replay;
 mod report;
 mod subscriber;
 mod uploader;
@@ -29,6 +32,7 @@ mod wire;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{runtime, time::timeout};
 
 use self::{args::CommonArgs, bed::Bed, compare::Ratios, report::Report};
@@ -48,10 +52,14 @@ pub(super) struct BenchArgs {
 enum Work {
     Ingest(Box<ingest::IngestArgs>),
     Fanout(Box<fanout::FanoutArgs>),
+    Replay(Box<replay::ReplayArgs>),
+    Latency(Box<latency::LatencyArgs>),
+    Idle(Box<idle::IdleArgs>),
 }
 
 impl BenchArgs {
     pub(super) fn run(self) -> anyhow::Result<Outcome> {
+        allow_many_connections();
         let threads = self.work.common().threads;
         let mut runtime = match threads {
             // One thread has no others to wake.
@@ -91,11 +99,23 @@ impl BenchArgs {
     }
 }
 
+/// As many as the system lets us and the server we start: a connection takes a descriptor in both.
+fn allow_many_connections() {
+    let mut files = getrlimit(Resource::Nofile);
+    files.current = files.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, files) {
+        tracing::debug!(%error, "the limit of open files stays");
+    }
+}
+
 impl Work {
     fn common(&self) -> &CommonArgs {
         match self {
             Self::Ingest(args) => &args.common,
             Self::Fanout(args) => &args.common,
+            Self::Replay(args) => &args.common,
+            Self::Latency(args) => &args.common,
+            Self::Idle(args) => &args.common,
         }
     }
 
@@ -106,6 +126,9 @@ impl Work {
         let mut report = match self {
             Self::Ingest(args) => args.run(&bed).await?,
             Self::Fanout(args) => args.run(&mut bed).await?,
+            Self::Replay(args) => args.run(&mut bed).await?,
+            Self::Latency(args) => args.run(&bed).await?,
+            Self::Idle(args) => args.run(&bed).await?,
         };
         report.figure("fdatasync_micros_before", before);
         let after = limits::fdatasync_micros(bed.disk())?;
