@@ -205,6 +205,7 @@ fn store(error: &StoreError) -> Status {
         | StoreError::Locked { .. }
         | StoreError::Stopped { .. }
         | StoreError::NewerFormat { .. }
+        | StoreError::OlderFormat { .. }
         | StoreError::RecordTooLarge { .. } => plain(Code::Unavailable, "STORE_FAILED"),
     }
 }

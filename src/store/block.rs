@@ -109,14 +109,6 @@ impl Block {
         )
     }
 
-    /// Takes the next number, for a slot that cannot be used.
-    pub(super) fn pass_over(&mut self) {
-        self.number += 1;
-        if self.number.is_multiple_of(GROUP) {
-            self.group_event = self.max_event;
-        }
-    }
-
     pub(super) fn end(&self) -> Offset {
         self.base + u64::from(self.count)
     }

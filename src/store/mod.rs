@@ -30,7 +30,7 @@ use crate::model::{
 };
 
 /// The small durable maps beside the rings: what must outlive the records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
     /// Feeds, key descriptions, secrets.
     Catalog,
@@ -174,14 +174,15 @@ pub trait Engine: Send + Sync + Debug {
     /// Bytes that can still be written to the engine's disk; `None` where there is no disk.
     fn free_bytes(&self) -> Result<Option<u64>, StoreError>;
 
-    /// Bytes read from and written to blocks since the engine was opened.
+    /// Bytes moved from and to the disk since the engine was opened.
     fn io(&self) -> Io;
 
     /// Flushes, notes that the stop is clean, and releases files. Writes fail afterwards.
     fn close(&self) -> Result<(), StoreError>;
 }
 
-/// What an engine moved since it was opened.
+/// What an engine moved since it was opened; what is written is all that flushes wrote, the
+/// engine's own logs included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
     pub block_bytes_read: u64,

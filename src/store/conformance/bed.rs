@@ -135,7 +135,7 @@ impl Bed for SledBed {
         self.tamper(|_| ());
     }
 
-    /// sled flushes when it is dropped: what counts is a copy made before.
+    /// What counts is a copy of the files as they are.
     fn cut_power(&mut self) {
         let copy = TempDir::new().unwrap();
         copy_dir(self.dir.path(), copy.path());
