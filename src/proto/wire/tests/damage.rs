@@ -70,7 +70,8 @@ fn alteration() -> impl Strategy<Value = Alteration> {
         (1..11_usize).prop_map(Alteration::LongLength),
         integer().prop_map(Alteration::Length),
         vec(any::<u8>(), 0..12).prop_map(Alteration::Value),
-        integer().prop_map(|value| Alteration::Value(varint(value, 0))),
+        (integer(), 0..3_usize).prop_map(|(value, by)| Alteration::Value(varint(value, by))),
+        (0..4_u8).prop_map(|last| Alteration::Value([vec![0xff; 9], vec![last]].concat())),
         Just(Alteration::Value(f64::NAN.to_le_bytes().into())),
     ]
 }

@@ -255,6 +255,10 @@ fn a_vector_in_pieces_counts_as_one() {
     assert_eq!(vector([511, 512]), Ok(()));
     let refused = vector([512, 512]).unwrap_err();
     assert_eq!(refused.reason, Reason::TooMany);
+    let empty_piece = b"\x0a\x01k\x32\x04\x32\x02\x0a\x00";
+    let refused = scan(empty_piece, &LIMITS).unwrap_err();
+    assert_eq!(refused.field, "reading.vector.values");
+    assert_eq!(refused.reason, Reason::Missing);
 }
 
 fn varint(value: usize) -> Vec<u8> {

@@ -34,6 +34,7 @@ fn or_empty(text: impl Strategy<Value = String> + 'static) -> BoxedStrategy<Stri
 fn decimal(over: Over) -> impl Strategy<Value = v1::Decimal> + Clone {
     let limit = (1_i128 << 96) - 1 + i128::from(over);
     let mantissa = prop_oneof![
+        Just(0),
         -100_000_000..100_000_000_i128,
         -limit..=limit,
         Just(limit),
