@@ -11,7 +11,7 @@ use std::{
 };
 
 use ringfeed::{
-    model::{FeedId, NewRecord, Visibility},
+    model::{FeedId, Frames, NewRecord, Visibility},
     store::{
         Append, Engine, RingSpec, Unit,
         sled::{SledEngine, SledOptions},
@@ -71,7 +71,7 @@ impl Target for Store {
         let count = usize::try_from(bytes)? / RECORD;
         let records = self.records.get(..count).ok_or("too few records")?;
         self.ring.append(Append {
-            records,
+            records: Frames::of(records),
             ingest_time: self.time,
             marks: &[],
             unit: Unit::Record,
@@ -93,7 +93,10 @@ fn store(dir: &Path) -> Outcome<Store> {
         visibility: Visibility::Durable,
     })?;
     let record = |i: u32| NewRecord {
-        bytes: (0..RECORD).map(|at| at as u32 * 31 + i).map(|b| b as u8).collect(),
+        bytes: (0..RECORD)
+            .map(|at| at as u32 * 31 + i)
+            .map(|b| b as u8)
+            .collect(),
         event_time: 0,
     };
     Ok(Store {

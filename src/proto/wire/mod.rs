@@ -12,14 +12,14 @@ use std::{borrow::Cow, ops::Range};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::{
-    message::{IngestMessage, Malformed},
-    refuse::{Invalid, Reason},
-};
 use self::{
     fields::{Fields, Message},
     reader::{BYTES, FIXED64, Reader, VARINT},
     refuse::Refused,
+};
+pub use self::{
+    message::{IngestMessage, Malformed},
+    refuse::{Invalid, Reason},
 };
 use crate::model::{PayloadKind, UnixNanos};
 
