@@ -13,6 +13,7 @@ use super::{
     keys::{KeyId, KeyTable, Seen},
     producers::Producers,
     rate::Rate,
+    views::Filters,
 };
 use crate::{
     metrics::{FeedMetrics, RingFigures},
@@ -47,6 +48,8 @@ pub struct FeedRates {
 pub struct Feed {
     pub(super) ring: Arc<dyn Ring>,
     pub(super) metrics: FeedMetrics,
+    /// The key filters that followers have in use.
+    pub(super) filters: Filters,
     id: FeedId,
     name: FeedName,
     epoch: Epoch,
@@ -94,6 +97,7 @@ impl Feed {
         };
         let feed = Self {
             metrics: FeedMetrics::new(spec.name.as_str()),
+            filters: Filters::default(),
             id: spec.id,
             name: spec.name.clone(),
             epoch: spec.epoch,
@@ -136,6 +140,11 @@ impl Feed {
 
     pub(super) fn watch(&self) -> watch::Receiver<Visible> {
         self.visible.subscribe()
+    }
+
+    /// How many follow it.
+    pub(super) fn followers(&self) -> usize {
+        self.visible.receiver_count()
     }
 
     pub fn is_deleted(&self) -> bool {

@@ -197,6 +197,17 @@ impl KeyTable {
         self.entries.get(*self.ids.get(name)? as usize)
     }
 
+    /// A known key's number.
+    pub(crate) fn number_of(&self, name: &str) -> Option<KeyId> {
+        self.ids.get(name).copied()
+    }
+
+    /// Numbers from `from` on with their names, rising; those of forgotten keys as well.
+    pub(crate) fn numbered(&self, from: KeyId) -> impl Iterator<Item = (KeyId, &str)> {
+        let entries = self.entries.get(from as usize..).unwrap_or_default();
+        (from..).zip(entries.iter().map(|entry| &*entry.name))
+    }
+
     /// Keys by name, beginning after `after`.
     pub(crate) fn page(&self, after: Option<&str>) -> impl Iterator<Item = &KeyEntry> {
         use std::ops::Bound::{Excluded, Unbounded};

@@ -13,6 +13,7 @@ mod mark;
 mod options;
 mod producers;
 mod rate;
+mod read;
 mod registry;
 mod save;
 mod stage;
@@ -20,6 +21,7 @@ mod start;
 mod subscribers;
 #[cfg(test)]
 mod tests;
+mod views;
 mod window;
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
@@ -39,7 +41,7 @@ pub use self::{
     append::{Ack, Batch, Mode, Pending, Refused},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates, Life, Visible},
-    follow::{Follower, Origin, Settled, Step},
+    follow::{Follower, Step},
     info::InfoScope,
     keys::LatestBy,
     last::{KeyView, LatestPage, LatestRecord},
@@ -47,8 +49,9 @@ pub use self::{
     options::{AutoCreate, HubOptions},
     producers::{ProducerKey, ProducerView},
     registry::FeedChange,
-    start::{End, KeyFilter, Selection, Start},
+    start::{End, Start, Wanted},
     subscribers::{SubscriberGuard, SubscriberView},
+    views::{KeyFilter, Origin, View},
 };
 use crate::{
     metrics,
