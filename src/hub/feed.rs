@@ -6,13 +6,13 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::sync::watch;
 
 use super::{
     info::Infos,
     keys::{KeyId, KeyTable, Seen},
     producers::Producers,
     rate::Rate,
+    tail::{Life, Tail},
     views::Filters,
 };
 use crate::{
@@ -23,19 +23,6 @@ use crate::{
     },
     store::Ring,
 };
-
-/// What followers may see of a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visible {
-    pub bounds: Bounds,
-    pub life: Life,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    Open,
-    Deleted,
-}
 
 /// How fast a feed takes records in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -54,7 +41,7 @@ pub struct Feed {
     name: FeedName,
     epoch: Epoch,
     spec: RwLock<FeedSpec>,
-    visible: watch::Sender<Visible>,
+    tail: Arc<Tail>,
     state: Mutex<FeedState>,
 }
 
@@ -101,10 +88,7 @@ impl Feed {
             id: spec.id,
             name: spec.name.clone(),
             epoch: spec.epoch,
-            visible: watch::Sender::new(Visible {
-                bounds,
-                life: Life::Open,
-            }),
+            tail: Tail::new(bounds),
             spec: RwLock::new(spec),
             ring,
             state: Mutex::new(state),
@@ -135,20 +119,16 @@ impl Feed {
 
     /// What can be read now.
     pub fn bounds(&self) -> Bounds {
-        self.visible.borrow().bounds
+        self.tail.now().bounds
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Visible> {
-        self.visible.subscribe()
-    }
-
-    /// How many follow it.
-    pub(super) fn followers(&self) -> usize {
-        self.visible.receiver_count()
+    /// What is visible of it, to be watched.
+    pub(super) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
     }
 
     pub fn is_deleted(&self) -> bool {
-        self.visible.borrow().life == Life::Deleted
+        self.tail.now().life == Life::Deleted
     }
 
     pub fn metrics(&self) -> &FeedMetrics {
@@ -200,7 +180,7 @@ impl Feed {
 
     /// Shows followers where the ring stands.
     pub(super) fn publish(&self, bounds: Bounds) {
-        let before = self.visible.borrow().bounds;
+        let before = self.tail.now().bounds;
         self.metrics
             .count_evicted(bounds.head.saturating_sub(before.head));
         self.metrics.set_ring(RingFigures {
@@ -209,16 +189,11 @@ impl Feed {
             bytes: bounds.bytes,
             max_bytes: self.ring.max_bytes(),
         });
-        self.visible.send_if_modified(|visible| {
-            let moved = visible.bounds != bounds;
-            visible.bounds = bounds;
-            moved
-        });
+        self.tail.publish(bounds);
     }
 
     pub(super) fn mark_deleted(&self) {
-        self.visible
-            .send_modify(|visible| visible.life = Life::Deleted);
+        self.tail.mark_deleted();
     }
 
     /// Takes appended records into latest and the rates. They become visible with `publish`.

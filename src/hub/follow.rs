@@ -93,7 +93,7 @@ impl Follower {
         place: Place,
         end: End,
     ) -> Self {
-        let visible = feed.watch();
+        let visible = feed.tail().watch();
         Self {
             hub,
             feed,
@@ -179,12 +179,12 @@ impl Follower {
             }
             End::Never | End::Offset(_) | End::Now => None,
         };
-        let changed = self.visible.changed();
+        let changed = self.feed.tail().changed(&mut self.visible);
         let Some(until) = self.passed.tell_at().into_iter().chain(end).min() else {
-            return drop(changed.await);
+            return changed.await;
         };
         tokio::select! {
-            _ = changed => {}
+            () = changed => {}
             () = sleep_until(until) => {}
         }
     }

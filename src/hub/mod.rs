@@ -19,6 +19,7 @@ mod save;
 mod stage;
 mod start;
 mod subscribers;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod views;
@@ -40,7 +41,7 @@ use self::{
 pub use self::{
     append::{Ack, Batch, Mode, Pending, Refused},
     error::{AppendError, CatalogError, FollowError},
-    feed::{Feed, FeedRates, Life, Visible},
+    feed::{Feed, FeedRates},
     follow::{Follower, Step},
     info::InfoScope,
     keys::LatestBy,
@@ -51,6 +52,7 @@ pub use self::{
     registry::FeedChange,
     start::{End, Start, Wanted},
     subscribers::{SubscriberGuard, SubscriberView},
+    tail::{Life, Visible},
     views::{KeyFilter, Origin, View},
 };
 use crate::{

@@ -160,7 +160,7 @@ impl Ahead {
         let found = in_time(&mut self.reading).await?;
         if let Found::View(view) = &found {
             window.cold.count_computed(Some(view.clone()));
-            if self.ask.feed.followers() > 1
+            if self.ask.feed.tail().followers() > 1
                 && let Some(place) = self.ask.place()
             {
                 window.cold.put(place, view);
