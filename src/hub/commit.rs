@@ -181,7 +181,8 @@ impl Writer {
             return;
         }
         group.feed.see(chunk, &group.seen, group.ingest_time);
-        self.window.push(group.feed.id(), chunk.clone());
+        let keys = group.seen.iter().map(|meta| meta.key).collect();
+        self.window.push(group.feed.id(), chunk.clone(), Some(keys));
         group.feed.publish(group.feed.ring.bounds());
     }
 }

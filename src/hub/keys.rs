@@ -313,6 +313,12 @@ impl KeyTable {
         self.entries.get(self.ids.get(name)? as usize)
     }
 
+    /// Numbers from `from` on with their names, rising; those of forgotten keys as well.
+    pub(crate) fn numbered(&self, from: KeyId) -> impl Iterator<Item = (KeyId, &str)> {
+        let entries = self.entries.get(from as usize..).unwrap_or_default();
+        (from..).zip(entries.iter().map(|entry| &*entry.name))
+    }
+
     /// Keys by name, beginning after `after`.
     pub(crate) fn page(&self, after: Option<&str>) -> impl Iterator<Item = &KeyEntry> {
         use std::ops::Bound::{Excluded, Unbounded};

@@ -14,13 +14,16 @@ mod mark;
 mod options;
 mod producers;
 mod rate;
+mod read;
 mod registry;
 mod save;
 mod stage;
 mod start;
 mod subscribers;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod views;
 mod window;
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
@@ -40,8 +43,8 @@ pub use self::{
     append::{Ack, Pending, Refused},
     batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
-    feed::{Feed, FeedRates, Life, Visible},
-    follow::{Follower, Origin, Settled, Step},
+    feed::{Feed, FeedRates},
+    follow::{Follower, Step},
     info::InfoScope,
     keys::LatestBy,
     last::{KeyView, LatestPage, LatestRecord},
@@ -49,8 +52,10 @@ pub use self::{
     options::{AutoCreate, HubOptions},
     producers::{ProducerKey, ProducerView},
     registry::FeedChange,
-    start::{End, KeyFilter, Selection, Start},
+    start::{End, Start, Wanted},
     subscribers::{SubscriberGuard, SubscriberView},
+    tail::{Life, Visible},
+    views::{KeyFilter, Origin, View},
 };
 use crate::{
     metrics,

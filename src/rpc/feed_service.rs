@@ -12,7 +12,7 @@ use super::{
     request::principal,
     status,
     stream::{StreamGuard, unary},
-    subscribe,
+    subscribe::{self, Outgoing},
 };
 use crate::proto::v1::{self, feed_service_server::FeedService};
 
@@ -62,7 +62,11 @@ impl FeedService for Services {
         let guard = StreamGuard::open("Subscribe");
         let caller = principal(&request);
         match subscribe::open(&self.context, request.into_inner(), caller).await {
-            Ok(subscription) => Ok(Response::new(Box::pin(subscription.into_stream(guard)))),
+            Ok(subscription) => {
+                let responses = subscription.into_stream(guard);
+                let responses = responses.map(|next| next.map(Outgoing::response));
+                Ok(Response::new(Box::pin(responses)))
+            }
             Err(error) => {
                 guard.end(Some(&error));
                 Err(error)

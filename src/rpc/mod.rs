@@ -2,7 +2,6 @@
 //! errors.
 
 mod catalog_service;
-mod direct;
 mod feed_service;
 mod feeds;
 mod ingest;
@@ -22,8 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::direct::DirectFeedService;
-
+pub use self::{ingest::IngestRoute, subscribe::SubscribeRoute};
 use crate::{
     hub::Hub,
     proto::v1::{
@@ -60,13 +58,18 @@ impl Services {
         }
     }
 
-    pub fn feed_service(&self) -> DirectFeedService {
+    /// The generated service behind a faster Subscribe and Ingest.
+    pub fn feed_service(&self) -> SubscribeRoute<IngestRoute<FeedServiceServer<Self>>> {
+        let generated = IngestRoute::new(self.clone(), self.generated_feed_service());
+        SubscribeRoute::new(Arc::clone(&self.context), generated)
+    }
+
+    fn generated_feed_service(&self) -> FeedServiceServer<Self> {
         use tonic::codec::CompressionEncoding::{Gzip, Zstd};
-        let generated = FeedServiceServer::new(self.clone())
+        FeedServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)
             .accept_compressed(Gzip)
-            .accept_compressed(Zstd);
-        DirectFeedService::new(self.clone(), generated)
+            .accept_compressed(Zstd)
     }
 
     pub fn catalog_service(&self) -> CatalogServiceServer<Self> {

@@ -9,10 +9,7 @@ use tonic_types::{ErrorDetails, StatusExt as _, pb};
 
 use crate::{
     hub::{AppendError, CatalogError, FollowError, SequenceError},
-    proto::{
-        v1,
-        wire::{Invalid, Malformed},
-    },
+    proto::{v1, wire::Invalid},
     store::StoreError,
 };
 
@@ -236,14 +233,7 @@ pub fn of_request(status: Status) -> Status {
 }
 
 /// A message that is none.
-pub fn malformed(error: &Malformed) -> Status {
-    match error {
-        Malformed::NotUtf8 { field } => invalid_argument(field, "is not UTF-8 text"),
-        Malformed::Protobuf(_) | Malformed::Short => not_protobuf(),
-    }
-}
-
-fn not_protobuf() -> Status {
+pub fn not_protobuf() -> Status {
     let text = "is not a valid protobuf message; use this server's proto files";
     invalid_argument("message", text)
 }

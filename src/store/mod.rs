@@ -115,6 +115,9 @@ pub enum Unit {
 /// The largest record a ring takes, without the server's fields.
 pub const MAX_RECORD_BYTES: usize = 60_000;
 
+/// Bytes of a block at the most: what one `read` gives.
+pub const MAX_BLOCK_BYTES: usize = block::BLOCK_BYTES;
+
 /// Key and value of a small entry.
 pub type Entry = (Vec<u8>, Vec<u8>);
 

@@ -1,5 +1,7 @@
 //! Ingest: a stream of batches up, one summary down when all of it is durable.
 
+mod route;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -7,6 +9,7 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use tokio_stream::Stream;
 use tonic::Status;
 
+pub use self::route::IngestRoute;
 use super::{Context, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey},
@@ -122,7 +125,7 @@ impl Upload<'_> {
 
     async fn gather(&mut self, message: Result<Bytes, Status>) -> Result<(), Status> {
         let message = message.map_err(status::of_request)?;
-        let message = IngestMessage::read(&message).map_err(|e| status::malformed(&e))?;
+        let message = IngestMessage::read(&message).map_err(|_malformed| status::not_protobuf())?;
         if !self.joins(&message) {
             self.submit().await?;
             self.open(&message).await?;

@@ -1,5 +1,5 @@
-//! Calls that do not go through the generated decoder: their messages stay the bytes they came in.
-//! Everything else goes to the generated service, which stays the specification of these too.
+//! Takes Ingest in front of the generated service, which remains the specification: the same
+//! answers, but a message stays the bytes it came in. The generated code would take it apart.
 
 use std::{
     convert::Infallible,
@@ -13,28 +13,28 @@ use prost::Message;
 use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
-    codec::{
-        BufferSettings, Codec, CompressionEncoding, DecodeBuf, Decoder, EnabledCompressionEncodings,
-    },
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder},
     server::{ClientStreamingService, Grpc, NamedService},
 };
 use tonic_prost::ProstEncoder;
 use tower::Service;
 
-use super::{MAX_MESSAGE_BYTES, Services};
-use crate::proto::v1::{self, feed_service_server::FeedServiceServer};
+use crate::{
+    proto::v1,
+    rpc::{MAX_MESSAGE_BYTES, Services, request::is_compressed},
+};
 
-const INGEST: &str = "/ringfeed.v1.FeedService/Ingest";
+const PATH: &str = "/ringfeed.v1.FeedService/Ingest";
 
-/// `FeedService` as it is served.
+/// Answers Ingest itself, and leaves the rest to `S`.
 #[derive(Clone, Debug)]
-pub struct DirectFeedService {
+pub struct IngestRoute<S> {
     services: Services,
-    generated: FeedServiceServer<Services>,
+    generated: S,
 }
 
-impl DirectFeedService {
-    pub(super) fn new(services: Services, generated: FeedServiceServer<Services>) -> Self {
+impl<S> IngestRoute<S> {
+    pub(in crate::rpc) fn new(services: Services, generated: S) -> Self {
         Self {
             services,
             generated,
@@ -42,35 +42,32 @@ impl DirectFeedService {
     }
 }
 
-impl NamedService for DirectFeedService {
-    const NAME: &'static str = <FeedServiceServer<Services> as NamedService>::NAME;
+impl<S: NamedService> NamedService for IngestRoute<S> {
+    const NAME: &'static str = S::NAME;
 }
 
-impl Service<http::Request<Body>> for DirectFeedService {
+impl<S> Service<http::Request<Body>> for IngestRoute<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
 
-    fn poll_ready(&mut self, _: &mut Poller<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
+    fn poll_ready(&mut self, cx: &mut Poller<'_>) -> Poll<Result<(), Infallible>> {
+        self.generated.poll_ready(cx)
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path() == INGEST {
-            let upload = Upload(self.services.clone());
-            return Box::pin(async move { Ok(grpc().client_streaming(upload, request).await) });
+        if request.uri().path() != PATH || is_compressed(request.headers()) {
+            return Box::pin(self.generated.call(request));
         }
-        self.generated.call(request)
+        let upload = Upload(self.services.clone());
+        let mut grpc = Grpc::new(Raw(PhantomData))
+            .apply_max_message_size_config(Some(MAX_MESSAGE_BYTES), None);
+        Box::pin(async move { Ok(grpc.client_streaming(upload, request).await) })
     }
-}
-
-fn grpc<T: Message + 'static>() -> Grpc<Raw<T>> {
-    let mut accepted = EnabledCompressionEncodings::default();
-    accepted.enable(CompressionEncoding::Gzip);
-    accepted.enable(CompressionEncoding::Zstd);
-    Grpc::new(Raw(PhantomData))
-        .apply_compression_config(accepted, EnabledCompressionEncodings::default())
-        .apply_max_message_size_config(Some(MAX_MESSAGE_BYTES), None)
 }
 
 struct Upload(Services);
