@@ -1,30 +1,38 @@
-//! The committer: one thread gathers what came in during the last flush, appends it, flushes
-//! once, shows followers the new tails, and acknowledges.
+//! The committer: one thread takes what comes in, stages it and appends it to its rings, while the
+//! flusher makes durable what was appended before.
+//!
+//! ```text
+//! uploads -> [queue] -> committer: stage, append -> [tray] -> flusher: flush, show, acknowledge
+//! ```
+//! While a flush is under way, small batches are gathered until it ends: they would only be
+//! appended one by one to wait for the same next flush.
 
-use std::{collections::HashMap, sync::Arc, time::Instant};
+use std::{collections::HashMap, sync::Arc};
 
 use tokio::sync::{mpsc, watch};
 
 use super::{
     append::AppendJob,
+    flush::{Appended, Durable, Flusher},
     save,
     stage::{Group, StageLimits, Staging, StoreFailure},
     window::Window,
 };
 use crate::{
-    metrics,
     model::{Chunk, FeedId, Visibility},
     store::{Append, Engine, StoreError},
 };
 
-/// A flush is shared by what comes to about this much.
-const CYCLE_BYTES: usize = 4 << 20;
+/// So much is appended at once, even while a flush is under way.
+const APPEND_BYTES: usize = 1 << 20;
 
 /// Work for the committer.
 pub(super) enum Job {
     Append(AppendJob),
     /// Anything else that writes, in its place among the appends.
     Admin(Box<dyn FnOnce(&Writer) + Send>),
+    /// The flusher has nothing to do.
+    Rested,
     /// Nothing comes after it.
     Stop,
 }
@@ -35,64 +43,81 @@ pub(super) struct Writer {
     pub engine: Arc<dyn Engine>,
     pub window: Arc<Window>,
     limits: StageLimits,
-    /// Why writing stopped for good.
-    failed: watch::Sender<Option<String>>,
+    durable: Durable,
+    flusher: Flusher,
 }
 
 impl Writer {
+    /// `jobs` is the other end of what `run` is given.
     pub(super) fn new(
         engine: Arc<dyn Engine>,
         window: Arc<Window>,
         limits: StageLimits,
         failed: watch::Sender<Option<String>>,
-    ) -> Self {
-        Self {
+        jobs: mpsc::WeakSender<Job>,
+    ) -> std::io::Result<Self> {
+        let durable = || Durable {
+            engine: Arc::clone(&engine),
+            window: Arc::clone(&window),
+            failed: failed.clone(),
+        };
+        let rested = move || {
+            // With jobs waiting nobody needs to be told.
+            if let Some(jobs) = jobs.upgrade() {
+                drop(jobs.try_send(Job::Rested));
+            }
+        };
+        Ok(Self {
+            limits,
+            flusher: Flusher::start(durable(), rested)?,
+            durable: durable(),
             engine,
             window,
-            limits,
-            failed,
-        }
+        })
     }
 
     /// Runs until `Stop`, or until nobody can send any more.
     pub(super) fn run(self, mut jobs: mpsc::Receiver<Job>) {
+        let mut staging = Staging::new(self.limits);
         while let Some(job) = jobs.blocking_recv() {
             let mut next = Some(job);
             while let Some(job) = next.take() {
                 match job {
-                    Job::Append(first) => next = self.cycle(first, &mut jobs),
-                    Job::Admin(work) => work(&self),
-                    Job::Stop => return,
+                    Job::Append(job) => staging.stage(job),
+                    Job::Rested => {}
+                    Job::Admin(work) => {
+                        self.commit(&mut staging);
+                        self.flusher.drain();
+                        work(&self);
+                    }
+                    Job::Stop => return self.commit(&mut staging),
+                }
+                // All that is there, as far as it goes into one append.
+                if staging.bytes() < APPEND_BYTES {
+                    next = jobs.try_recv().ok();
                 }
             }
-        }
-    }
-
-    /// One commit; returns the job that ended the gathering, if one did.
-    fn cycle(&self, first: AppendJob, jobs: &mut mpsc::Receiver<Job>) -> Option<Job> {
-        let mut bytes = first.answer.bytes();
-        let mut staging = Staging::new(self.limits);
-        staging.stage(first);
-        let mut ended_by = None;
-        while bytes < CYCLE_BYTES {
-            match jobs.try_recv() {
-                Ok(Job::Append(job)) => {
-                    bytes += job.answer.bytes();
-                    staging.stage(job);
-                }
-                Ok(other) => {
-                    ended_by = Some(other);
-                    break;
-                }
-                Err(_none) => break,
+            if self.is_time(&staging) {
+                self.commit(&mut staging);
             }
         }
-        self.commit(staging.into_groups());
-        ended_by
+        self.commit(&mut staging);
     }
 
-    fn commit(&self, groups: Vec<Group>) {
-        let mut appended = Vec::with_capacity(groups.len());
+    /// Whether what is staged is to be appended now: nothing else is being flushed, it is much, or
+    /// somebody is to see it before its flush.
+    fn is_time(&self, staging: &Staging) -> bool {
+        staging.bytes() >= APPEND_BYTES
+            || staging.has_immediate()
+            || self.flusher.rests_or_calls()
+    }
+
+    fn commit(&self, staging: &mut Staging) {
+        let groups = std::mem::replace(staging, Staging::new(self.limits)).into_groups();
+        if groups.is_empty() {
+            return;
+        }
+        let mut appended = Appended::with_capacity(groups.len());
         let mut failed = vec![];
         let mut failures: HashMap<FeedId, StoreFailure> = HashMap::new();
         for mut group in groups {
@@ -115,23 +140,14 @@ impl Writer {
                 group.fail(failure);
             }
         }
-        if let Err(error) = self.make_durable(&appended) {
-            let failure = StoreFailure::from(error);
-            for (group, _) in appended.into_iter().rev() {
-                group.fail(&failure);
-            }
-            return;
-        }
-        for (group, chunk) in appended {
-            let feed = Arc::clone(&group.feed);
-            if feed.visibility() == Visibility::Durable {
-                self.show(&group, &chunk);
-            }
-            group.acknowledge(&chunk);
-            if let Err(error) = save::if_due(self.engine.as_ref(), &feed) {
-                tracing::warn!(%error, feed = %feed.name(), "saving keys and marks failed");
+        // Here marks say what is appended and no more: only now may they be written.
+        for (group, _) in &appended {
+            let saved = save::if_due(self.engine.as_ref(), &group.feed);
+            if let Err(error) = saved.and_then(|()| self.save_beyond(group)) {
+                tracing::warn!(%error, feed = %group.feed.name(), "saving keys and marks failed");
             }
         }
+        self.flusher.hand(appended);
     }
 
     fn append(&self, group: &mut Group) -> Result<Chunk, StoreError> {
@@ -144,46 +160,24 @@ impl Writer {
             marks: &group.marks,
             unit: group.unit,
         })?;
-        if group.feed.visibility() == Visibility::Immediate {
-            self.show(group, &chunk);
+        if group.visibility == Visibility::Immediate {
+            self.durable.show(group, &chunk);
         }
         Ok(chunk)
     }
 
-    /// One flush for all groups. Marks beyond blocks come last: a mark on disk before the records
-    /// it speaks of would turn their repeat into a duplicate.
-    fn make_durable(&self, appended: &[(Group, Chunk)]) -> Result<(), StoreError> {
-        if !appended.iter().any(|(group, _)| group.needs_flush()) {
-            return Ok(());
+    /// Marks beyond blocks: on disk before the records they speak of, they would turn the repeat
+    /// of these into duplicates.
+    fn save_beyond(&self, group: &Group) -> Result<(), StoreError> {
+        for producer in &group.beyond_blocks {
+            save::mark(self.engine.as_ref(), &group.feed, *producer)?;
         }
-        for (group, _) in appended {
-            for producer in &group.beyond_blocks {
-                save::mark(self.engine.as_ref(), &group.feed, *producer)?;
-            }
-        }
-        self.flush()
+        Ok(())
     }
 
     /// Makes everything staged durable. After a failure nothing more is written: fail stop.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
-        let start = Instant::now();
-        let flushed = self.engine.flush();
-        metrics::observe_flush(start.elapsed());
-        if let Err(error) = &flushed {
-            tracing::error!(%error, "flush failed, writing stops");
-            self.failed.send_replace(Some(error.to_string()));
-        }
-        flushed
-    }
-
-    fn show(&self, group: &Group, chunk: &Chunk) {
-        if chunk.is_empty() {
-            return;
-        }
-        group.feed.see(chunk, &group.seen, group.ingest_time);
-        let keys = group.seen.iter().map(|meta| meta.key).collect();
-        self.window.push(group.feed.id(), chunk.clone(), Some(keys));
-        group.feed.publish(group.feed.ring.bounds());
+        self.durable.flush()
     }
 }
 
@@ -192,6 +186,7 @@ impl std::fmt::Debug for Job {
         match self {
             Self::Append(job) => f.debug_tuple("Append").field(job.feed.name()).finish(),
             Self::Admin(_) => f.write_str("Admin"),
+            Self::Rested => f.write_str("Rested"),
             Self::Stop => f.write_str("Stop"),
         }
     }

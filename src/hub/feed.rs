@@ -54,6 +54,8 @@ pub(super) struct FeedState {
     /// Bytes appended since keys and marks were last saved.
     pub unsaved_bytes: u64,
     pub last_append: Option<UnixNanos>,
+    /// No record comes in before this: clocks step back, rings do not.
+    ingest_floor: UnixNanos,
     records: Rate,
     bytes: Rate,
 }
@@ -69,6 +71,7 @@ impl Feed {
             seen_to: bounds.tail,
             unsaved_bytes: 0,
             last_append: ring.last_ingest_time(),
+            ingest_floor: ring.last_ingest_time().unwrap_or(UnixNanos::MIN),
             records: Rate::new(now),
             bytes: Rate::new(now),
         };
@@ -190,6 +193,13 @@ impl Feed {
 
     pub(super) fn mark_deleted(&self) {
         self.tail.mark_deleted();
+    }
+
+    /// The ingest time of what comes in at `now`.
+    pub(super) fn next_ingest_time(&self, now: UnixNanos) -> UnixNanos {
+        let mut state = self.state.lock();
+        state.ingest_floor = state.ingest_floor.max(now);
+        state.ingest_floor
     }
 
     /// Takes appended records into latest and the rates. They become visible with `publish`.

@@ -6,6 +6,7 @@ mod batch;
 mod commit;
 mod error;
 mod feed;
+mod flush;
 mod follow;
 mod info;
 mod keys;
@@ -97,15 +98,24 @@ impl Hub {
             },
             max_producers: options.max_producers_per_feed,
         };
-        let writer = Writer::new(Arc::clone(&engine), Arc::clone(&window), limits, failed);
-        let committer = std::thread::Builder::new()
-            .name("committer".into())
-            .spawn(move || writer.run(waiting))
-            .map_err(|source| StoreError::Io {
-                action: "start",
-                path: "the committer thread".into(),
-                source,
-            })?;
+        let for_writer = (Arc::clone(&engine), Arc::clone(&window));
+        let committer = Writer::new(
+            for_writer.0,
+            for_writer.1,
+            limits,
+            failed,
+            jobs.downgrade(),
+        )
+        .and_then(|writer| {
+            std::thread::Builder::new()
+                .name("committer".into())
+                .spawn(move || writer.run(waiting))
+        })
+        .map_err(|source| StoreError::Io {
+            action: "start",
+            path: "the threads that write".into(),
+            source,
+        })?;
         let appender = Appender::new(
             jobs.clone(),
             options.max_pending_bytes,

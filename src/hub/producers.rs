@@ -106,10 +106,10 @@ impl Producers {
         }
     }
 
-    /// Everything of this producer's mark is on disk.
-    pub(crate) fn settle(&mut self, id: u32) {
+    /// This producer's mark up to `sequence` is on disk.
+    pub(crate) fn settle(&mut self, id: u32, sequence: u64) {
         if let Some(state) = self.states.get_mut(id as usize) {
-            state.durable = state.mark.sequence();
+            state.durable = state.durable.max(sequence);
         }
     }
 

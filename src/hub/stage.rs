@@ -13,7 +13,7 @@ use super::{
     producers::{ProducerKey, ProducerState, TooMany},
 };
 use crate::{
-    model::{self, Chunk, Frames, MarkRun, Span, UnixNanos},
+    model::{self, Chunk, Frames, MarkRun, Span, UnixNanos, Visibility},
     store::{StoreError, Unit},
 };
 
@@ -54,8 +54,10 @@ pub(super) struct Group {
     pub births: Vec<(u32, ProducerState)>,
     /// Producers that went beyond what a block notes: their last records were refused.
     pub beyond_blocks: Vec<u32>,
-    /// Where each producer was before.
-    undo: Vec<(u32, u64)>,
+    /// When followers see it; as the feed was when the group was begun.
+    pub visibility: Visibility,
+    /// Where each producer was before, and where it came to.
+    moves: Vec<(u32, u64, u64)>,
     answers: Vec<Staged>,
 }
 
@@ -69,18 +71,19 @@ struct Staged {
 
 impl Group {
     fn new(feed: Arc<Feed>, unit: Unit) -> Self {
-        let last = feed.state().last_append.unwrap_or(UnixNanos::MIN);
+        // The wall clock, but never before what came in earlier.
+        let ingest_time = feed.next_ingest_time(model::now());
         Self {
+            visibility: feed.visibility(),
             feed,
             unit,
-            // The wall clock, but never before what came in earlier.
-            ingest_time: model::now().max(last),
+            ingest_time,
             frames: Frames::default(),
             seen: vec![],
             marks: vec![],
             births: vec![],
             beyond_blocks: vec![],
-            undo: vec![],
+            moves: vec![],
             answers: vec![],
         }
     }
@@ -94,8 +97,8 @@ impl Group {
         let base = chunk.span().from;
         {
             let mut state = self.feed.state();
-            for (producer, _) in &self.undo {
-                state.producers.settle(*producer);
+            for (producer, _, reached) in &self.moves {
+                state.producers.settle(*producer, *reached);
             }
         }
         for staged in self.answers {
@@ -112,9 +115,9 @@ impl Group {
     /// of one feed fail from the last to the first.
     pub(super) fn fail(self, failure: &StoreFailure) {
         let mut state = self.feed.state();
-        for (producer, sequence) in self.undo.into_iter().rev() {
+        for (producer, before, _) in self.moves.into_iter().rev() {
             if let Some(producer) = state.producers.state(producer) {
-                producer.mark.back_to(sequence);
+                producer.mark.back_to(before);
             }
         }
         for (producer, _) in self.births.into_iter().rev() {
@@ -145,6 +148,7 @@ fn count(feed: &Feed, ack: &Ack) {
 pub(super) struct Staging {
     limits: StageLimits,
     groups: Vec<Group>,
+    bytes: usize,
 }
 
 impl Staging {
@@ -152,7 +156,19 @@ impl Staging {
         Self {
             limits,
             groups: vec![],
+            bytes: 0,
         }
+    }
+
+    /// Bytes of the batches in it.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether something in it is seen before its flush.
+    pub(super) fn has_immediate(&self) -> bool {
+        let immediate = |group: &Group| group.visibility == Visibility::Immediate;
+        self.groups.iter().any(immediate)
     }
 
     pub(super) fn into_groups(self) -> Vec<Group> {
@@ -169,6 +185,7 @@ impl Staging {
         if feed.is_deleted() {
             return answer.give(&feed, Err(AppendError::FeedDeleted));
         }
+        self.bytes += answer.bytes();
         let limits = self.limits;
         let group = self.group(&feed, batch.mode);
         let from = group.seen.len();
@@ -309,7 +326,8 @@ fn number(
             }
             sent += 1;
         });
-        group.undo.push((numbered.producer, before));
+        let reached = producer.mark.sequence();
+        group.moves.push((numbered.producer, before, reached));
     }
     producer.last_seen = group.ingest_time;
     producer.refused += batch.refused.len() as u64;

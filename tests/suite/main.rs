@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and reads best as one story"
 )]
 
+mod at_speed;
 mod bad_input;
 mod bench;
 mod bounded;

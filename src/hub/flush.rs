@@ -1,0 +1,202 @@
+//! The flusher: a thread that makes durable what the committer appended, shows it and answers for
+//! it. One flush takes all that was appended during the one before, so the disk has work as long
+//! as anything waits, and never twice for the same.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread::JoinHandle,
+    time::Instant,
+};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use tokio::sync::watch;
+
+use super::{
+    stage::{Group, StoreFailure},
+    window::Window,
+};
+use crate::{
+    metrics,
+    model::{Bounds, Chunk, Visibility},
+    store::{Engine, StoreError},
+};
+
+/// No more than this waits for a flush.
+const TRAY_BYTES: usize = 4 << 20;
+
+/// Groups that are appended, with what they became.
+pub(super) type Appended = Vec<(Group, Chunk)>;
+
+/// The committer's end.
+#[derive(Debug)]
+pub(super) struct Flusher {
+    desk: Arc<Desk>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What lies between the two threads.
+#[derive(Debug, Default)]
+struct Desk {
+    tray: Mutex<Tray>,
+    /// There is something to flush, or to end for.
+    filled: Condvar,
+    /// The flusher took what was there, or rests.
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Tray {
+    waiting: VecDeque<Appended>,
+    bytes: usize,
+    busy: bool,
+    /// The committer waits for it to rest.
+    call: bool,
+    stop: bool,
+}
+
+impl Tray {
+    fn is_idle(&self) -> bool {
+        !self.busy && self.waiting.is_empty()
+    }
+}
+
+impl Flusher {
+    /// `rested` is called when it rests and was asked to say so.
+    pub(super) fn start(
+        durable: Durable,
+        rested: impl Fn() + Send + 'static,
+    ) -> std::io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let thread = std::thread::Builder::new().name("flusher".into()).spawn({
+            let desk = Arc::clone(&desk);
+            move || run(&desk, &durable, rested)
+        })?;
+        Ok(Self {
+            desk,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands over what was appended, in order; waits while too much waits already.
+    pub(super) fn hand(&self, appended: Appended) {
+        let mut tray = self.desk.tray.lock();
+        while tray.bytes >= TRAY_BYTES {
+            self.desk.moved.wait(&mut tray);
+        }
+        tray.bytes += bytes(&appended);
+        tray.waiting.push_back(appended);
+        self.desk.filled.notify_one();
+    }
+
+    /// Whether it rests; if not, it will say so when it does.
+    pub(super) fn rests_or_calls(&self) -> bool {
+        let mut tray = self.desk.tray.lock();
+        let idle = tray.is_idle();
+        tray.call = !idle;
+        idle
+    }
+
+    /// Waits until nothing is on its way.
+    pub(super) fn drain(&self) {
+        let mut tray = self.desk.tray.lock();
+        while !tray.is_idle() {
+            self.desk.moved.wait(&mut tray);
+        }
+    }
+
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        self.desk.tray.lock().stop = true;
+        self.desk.filled.notify_one();
+        if let Some(thread) = self.thread.take() {
+            drop(thread.join());
+        }
+    }
+}
+
+fn bytes(appended: &Appended) -> usize {
+    appended.iter().map(|(_, chunk)| chunk.body_len()).sum()
+}
+
+fn run(desk: &Desk, durable: &Durable, rested: impl Fn()) {
+    loop {
+        let taken = {
+            let mut tray = desk.tray.lock();
+            tray.busy = false;
+            desk.moved.notify_all();
+            if tray.waiting.is_empty() && std::mem::take(&mut tray.call) {
+                MutexGuard::unlocked(&mut tray, &rested);
+            }
+            while tray.waiting.is_empty() {
+                if tray.stop {
+                    return;
+                }
+                desk.filled.wait(&mut tray);
+            }
+            tray.busy = true;
+            tray.bytes = 0;
+            desk.moved.notify_all();
+            std::mem::take(&mut tray.waiting)
+        };
+        durable.make(taken.into_iter().flatten().collect());
+    }
+}
+
+/// Makes groups durable, then visible, and answers for them.
+#[derive(Debug)]
+pub(super) struct Durable {
+    pub engine: Arc<dyn Engine>,
+    pub window: Arc<Window>,
+    /// Why writing stopped for good.
+    pub failed: watch::Sender<Option<String>>,
+}
+
+impl Durable {
+    fn make(&self, appended: Appended) {
+        let needed = appended.iter().any(|(group, _)| group.needs_flush());
+        if needed && let Err(error) = self.flush() {
+            let failure = StoreFailure::from(error);
+            for (group, _) in appended.into_iter().rev() {
+                group.fail(&failure);
+            }
+            return;
+        }
+        for (group, chunk) in appended {
+            if group.visibility == Visibility::Durable {
+                self.show(&group, &chunk);
+            }
+            group.acknowledge(&chunk);
+        }
+    }
+
+    /// Makes everything staged durable. After a failure nothing more is written: fail stop.
+    pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let start = Instant::now();
+        let flushed = self.engine.flush();
+        metrics::observe_flush(start.elapsed());
+        if let Err(error) = &flushed {
+            tracing::error!(%error, "flush failed, writing stops");
+            self.failed.send_replace(Some(error.to_string()));
+        }
+        flushed
+    }
+
+    /// Shows followers a chunk. More may be appended behind it by now, and not be durable.
+    pub(super) fn show(&self, group: &Group, chunk: &Chunk) {
+        if chunk.is_empty() {
+            return;
+        }
+        group.feed.see(chunk, &group.seen, group.ingest_time);
+        let keys = group.seen.iter().map(|meta| meta.key).collect();
+        self.window
+            .push(group.feed.id(), chunk.clone(), Some(keys));
+        let bounds = group.feed.ring.bounds();
+        group.feed.publish(Bounds {
+            tail: chunk.span().to,
+            ..bounds
+        });
+    }
+}
