@@ -235,17 +235,15 @@ impl Follower {
         let window = &self.hub.window;
         let ask = self.ask(limit);
         self.ahead = self.ahead.take().filter(|ahead| ahead.is_for(&ask));
-        if self.ahead.is_none() {
-            let hot = (ask.passed >= visible.bounds.head).then(|| ask.hot(window));
-            if let Some(view) = hot.flatten() {
+        // What was trimmed may still be in memory.
+        if self.ahead.is_none() && ask.passed >= visible.bounds.head {
+            let made = ask.hot(window).or_else(|| ask.found(window));
+            if let Some(view) = made {
                 metrics::count_window_hit();
                 return Ok(Found::View(view));
             }
-            metrics::count_window_miss();
-            if let Some(view) = ask.found(window) {
-                return Ok(Found::View(view));
-            }
         }
+        metrics::count_window_miss();
         let ahead = self
             .ahead
             .get_or_insert_with(|| Box::new(Ahead::begin(ask)));
