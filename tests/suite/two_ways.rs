@@ -87,12 +87,10 @@ async fn filled(server: &Server) {
             .unwrap();
     }
     let large: Vec<Bytes> = (0..300).map(|n| vector(key(n), n, 1_000)).collect();
-    upload(&mut feeds, vec![plain("evicted", large.clone())])
-        .await
-        .unwrap();
-    upload(&mut feeds, vec![plain("large", large)])
-        .await
-        .unwrap();
+    for feed in ["evicted", "large"] {
+        let parts = large.chunks(100).map(|part| plain(feed, part.to_vec()));
+        upload(&mut feeds, parts.collect()).await.unwrap();
+    }
     let info = KeyInfo {
         unit: Some("Cel".into()),
         ..KeyInfo::default()
