@@ -6,7 +6,8 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -20,6 +21,7 @@ use tokio::{
 
 const START_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where the server listens.
 #[derive(Clone, Copy, Debug)]
@@ -91,6 +93,19 @@ impl ServerChild {
             bail!("the server stopped with {status}");
         }
         Ok(())
+    }
+}
+
+/// What is dropped unstopped is killed, and gone before its directory is.
+impl Drop for ServerChild {
+    fn drop(&mut self) {
+        if self.child.start_kill().is_err() {
+            return;
+        }
+        let deadline = Instant::now() + GONE_WITHIN;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 

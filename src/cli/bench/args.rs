@@ -12,7 +12,10 @@ use super::{
     wire::Windows,
 };
 use crate::{
-    cli::args::{bytes, duration},
+    cli::{
+        args::{bytes, duration},
+        exit::Usage,
+    },
     model::now,
     proto::v1,
 };
@@ -86,6 +89,15 @@ pub(super) enum Visible {
     Immediate,
 }
 
+/// Reads a duration; a number alone is in seconds.
+pub(super) fn seconds(text: &str) -> Result<Duration, Usage> {
+    let bare: Result<f64, _> = text.parse();
+    match bare.map(Duration::try_from_secs_f64) {
+        Ok(Ok(duration)) => Ok(duration),
+        _ => duration(text),
+    }
+}
+
 /// The name of a value as it is written on the command line.
 pub(super) fn name_of(value: &impl ValueEnum) -> String {
     let value = value.to_possible_value();
@@ -150,7 +162,7 @@ impl CommonArgs {
         // Frames, blocks and half as much again, so that nothing is evicted.
         let record = load.pool.record_bytes() + 32;
         let needed = record.saturating_mul(records) / 2 * 3 + (64 << 20);
-        self.ring.unwrap_or(needed.max(MIN_RING_BYTES))
+        self.ring.unwrap_or_else(|| needed.max(MIN_RING_BYTES))
     }
 
     /// Says in a report what was asked for.

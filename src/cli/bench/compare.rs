@@ -20,12 +20,11 @@ pub(super) struct Ratios {
 pub(super) fn flat(report: &Map<String, Value>) -> Vec<(String, Value)> {
     let mut fields = Vec::new();
     for (name, value) in report {
-        match value {
-            Value::Object(inner) => {
-                let inner = flat(inner).into_iter();
-                fields.extend(inner.map(|(below, value)| (format!("{name}.{below}"), value)));
-            }
-            value => fields.push((name.clone(), value.clone())),
+        if let Some(inner) = value.as_object() {
+            let inner = flat(inner).into_iter();
+            fields.extend(inner.map(|(below, value)| (format!("{name}.{below}"), value)));
+        } else {
+            fields.push((name.clone(), value.clone()));
         }
     }
     fields
@@ -47,7 +46,7 @@ impl Ratios {
         let alike = runs
             .iter()
             .rfind(|run| run.get("options") == now.get("options"));
-        let Some(then) = alike.or(runs.last()) else {
+        let Some(then) = alike.or_else(|| runs.last()) else {
             let work = now.get("work").and_then(Value::as_str).unwrap_or_default();
             let none = format!("{} has no run of {work}", path.display());
             return Err(Usage::new(none).into());
@@ -62,7 +61,7 @@ impl Ratios {
             let before = then.get(&name);
             if let Some(option) = name.strip_prefix("options.") {
                 if before != Some(&value) {
-                    let before = before.map_or("nothing".to_owned(), Value::to_string);
+                    let before = before.map_or_else(|| "nothing".to_owned(), Value::to_string);
                     changed.push(format!("{option}: {value} now, {before} then"));
                 }
                 continue;

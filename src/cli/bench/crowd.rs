@@ -6,6 +6,7 @@ use std::sync::{
 };
 
 use anyhow::{Context as _, ensure};
+use hdrhistogram::Histogram;
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -13,7 +14,7 @@ use tokio::{
 
 use super::{
     load::Selection,
-    subscriber::Subscriber,
+    subscriber::{Latencies, Subscriber},
     verify::Verified,
     wire::{Link, Need, TakeMessage, Windows},
 };
@@ -36,7 +37,7 @@ pub(super) enum Goal {
 #[derive(Debug)]
 pub(super) struct Wanted {
     pub request: v1::SubscribeRequest,
-    pub subscriber: Member,
+    pub member: Member,
 }
 
 /// A subscriber and what it selected.
@@ -47,8 +48,17 @@ pub(super) struct Member {
 }
 
 impl Member {
+    /// Who wants everything.
+    pub(super) fn of_all(subscriber: Subscriber) -> Self {
+        let selection = None;
+        Self {
+            subscriber,
+            selection,
+        }
+    }
+
     /// Checks that exactly what was selected of what was sent has come.
-    pub(super) fn check(&self, sent: u64) -> anyhow::Result<()> {
+    fn check(&self, sent: u64) -> anyhow::Result<()> {
         let received = self.subscriber.received.records;
         let selection = self.selection.as_ref();
         let expected = selection.map_or(sent, |s| s.count(sent));
@@ -146,7 +156,7 @@ impl Crowd {
         let connections = self.links.len().max(1);
         for (i, wanted) in wanted.into_iter().enumerate() {
             if let Some(link) = self.links.get_mut(i % connections) {
-                link.subscribe(&wanted.request, wanted.subscriber);
+                link.subscribe(&wanted.request, wanted.member);
             }
         }
     }
@@ -176,6 +186,35 @@ impl Crowd {
         let mut all = self.subscribers();
         let verifier = all.find_map(|member| member.subscriber.verifier.as_ref());
         verifier.context("nobody verified")?.finish(sent)
+    }
+
+    /// Checks that every subscriber got exactly what it had to get of what was sent.
+    pub(super) fn check(&self, sent: u64) -> anyhow::Result<()> {
+        self.subscribers().try_for_each(|member| member.check(sent))
+    }
+
+    /// Records and bytes that all subscribers got.
+    pub(super) fn delivered(&self) -> (u64, u64) {
+        self.subscribers().fold((0, 0), |(records, bytes), member| {
+            let received = &member.subscriber.received;
+            (records + received.records, bytes + received.bytes)
+        })
+    }
+
+    /// Latencies of all that were timed.
+    pub(super) fn latencies(&self) -> anyhow::Result<Histogram<u64>> {
+        let mut all = Latencies::histogram()?;
+        for member in self.subscribers() {
+            if let Some(latencies) = &member.subscriber.latencies {
+                all.add(&latencies.nanos)?;
+            }
+        }
+        Ok(all)
+    }
+
+    pub(super) fn subscribers_mut(&mut self) -> impl Iterator<Item = &mut Member> {
+        let inlets = self.links.iter_mut().flat_map(|link| &mut link.inlets);
+        inlets.map(|inlet| &mut inlet.reader)
     }
 
     pub(super) fn subscribers(&self) -> impl Iterator<Item = &Member> {

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
 use clap::Args;
-use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
 use super::{
-    args::CommonArgs,
+    args::{CommonArgs, seconds},
     bed::{Bed, End},
     crowd::{Crowd, Goal, Member, Wanted},
     limits,
@@ -16,12 +15,11 @@ use super::{
     meter::{Stretch, memory},
     pace::{Pace, Until},
     report::Report,
-    subscriber::Subscriber,
+    subscriber::{Latencies, Subscriber},
     uploader::{Sent, upload},
     verify::{Verified, Verifier},
     wire::Uplink,
 };
-use crate::cli::args::duration;
 
 const RECORDS: u64 = 4_000_000;
 const LONE_RECORDS: u64 = 1_000;
@@ -42,8 +40,8 @@ pub(super) struct IngestArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     records: Option<u64>,
     /// End the uploads after this long, if that is sooner
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    seconds: Option<Duration>,
+    #[arg(long, alias = "seconds", value_name = "DURATION", value_parser = seconds)]
+    duration: Option<Duration>,
     /// Name the uploaders, so that records are numbered and stored once
     #[arg(long)]
     numbered: bool,
@@ -117,20 +115,20 @@ impl IngestArgs {
         records: u64,
     ) -> anyhow::Result<Vec<Sent>> {
         let streams = u64::from(self.streams);
-        let time = self.seconds.map(|seconds| Instant::now() + seconds);
+        let time = self.duration.map(|duration| Instant::now() + duration);
         let packing = self.common.packing();
         let mut uploads = JoinSet::new();
         for (stream, load) in (0_u64..).zip(loads.iter().cloned()) {
             let more = u64::from(stream < records % streams);
             let records = records / streams + more;
-            let pace = Pace::Full(Until { records, time });
+            let mut pace = Pace::Full(Until { records, time });
             let uplink = usize::try_from(stream)? % uplinks.len().max(1);
             let uplink = uplinks
                 .get(uplink)
                 .context("there is no connection")?
                 .clone();
             uploads.spawn(async move {
-                let sent = upload(&uplink, &load, packing, pace).await?;
+                let sent = upload(&uplink, &load, packing, &mut pace).await?;
                 anyhow::Ok((stream, sent))
             });
         }
@@ -149,8 +147,8 @@ impl IngestArgs {
         bed.create_feed(self.common.ring_bytes(load, records))
             .await?;
         let uplink = Uplink::open(&bed.authority).await?;
-        let mut nanos = Histogram::new_with_bounds(1, 60_000_000_000, 3)?;
-        let end = self.seconds.map(|seconds| Instant::now() + seconds);
+        let mut nanos = Latencies::histogram()?;
+        let end = self.duration.map(|duration| Instant::now() + duration);
         let mut sent = Sent::default();
         let stretch = Stretch::begin(bed.pid);
         while sent.records < records && end.is_none_or(|end| Instant::now() < end) {
@@ -207,10 +205,7 @@ pub(super) async fn verify(
     let subscriber = Subscriber::verifying(Verifier::new(loads));
     crowd.subscribe([Wanted {
         request: bed.request(End::Now, vec![]),
-        subscriber: Member {
-            subscriber,
-            selection: None,
-        },
+        member: Member::of_all(subscriber),
     }]);
     let crowd = crowd.until(Goal::Ended).await?;
     let sent: Vec<u64> = sent.iter().map(|sent| sent.records).collect();

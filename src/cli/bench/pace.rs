@@ -6,6 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use hdrhistogram::Histogram;
+
 use super::{alarm::Alarm, crowd::Progress, load::Clock};
 use crate::model::now;
 
@@ -35,13 +37,47 @@ pub(super) enum Pace {
         window: u64,
         progress: Arc<Progress>,
     },
-    /// Open loop: each record when it is due, however things go; looks at the clock every `tick`.
-    Scheduled {
-        clock: Clock,
-        records: u64,
-        tick: Duration,
-        alarm: Alarm,
-    },
+    /// Open loop.
+    Scheduled(Box<Schedule>),
+}
+
+/// Each record when it is due, however things go.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    pub clock: Clock,
+    pub records: u64,
+    /// How often it looks what is due.
+    pub tick: Duration,
+    pub alarm: Alarm,
+    /// Nanoseconds that the first of each turn was sent after its time.
+    pub late: Histogram<u64>,
+}
+
+impl Schedule {
+    async fn next(&mut self, sent: u64) -> anyhow::Result<u64> {
+        let left = self.records.saturating_sub(sent);
+        let tick = i64::try_from(self.tick.as_nanos())
+            .unwrap_or(i64::MAX)
+            .max(1);
+        let Clock { start, .. } = self.clock;
+        let time = self.clock.time(sent);
+        if left == 0 {
+            return Ok(0);
+        }
+        loop {
+            let now = now();
+            let due = self.clock.due(now).saturating_sub(sent).min(left);
+            if due > 0 && now >= start {
+                let late = u64::try_from(now - time).unwrap_or(0);
+                self.late.saturating_record(late);
+                return Ok(due);
+            }
+            // Whole ticks from the start on, so that waking late does not add up.
+            let ticks = time.saturating_sub(start).saturating_add(tick - 1) / tick;
+            let wake = start.saturating_add(ticks.saturating_mul(tick));
+            self.alarm.wait(wake.saturating_sub(now)).await?;
+        }
+    }
 }
 
 /// Enough to fill a chunk, few enough to look at the clock often.
@@ -72,29 +108,7 @@ impl Pace {
                     progress.moved().await;
                 }
             }
-            Self::Scheduled {
-                clock,
-                records,
-                tick,
-                alarm,
-            } => {
-                if sent >= *records {
-                    return Ok(0);
-                }
-                let tick = i64::try_from(tick.as_nanos()).unwrap_or(i64::MAX);
-                loop {
-                    let now = now();
-                    let due = clock.due(now).min(*records).saturating_sub(sent);
-                    if due > 0 && now >= clock.start {
-                        return Ok(due);
-                    }
-                    // Whole ticks from the start on, so that waking late does not add up.
-                    let after = clock.time(sent).saturating_sub(clock.start);
-                    let ticks = after.saturating_add(tick - 1) / tick.max(1);
-                    let wake = clock.start.saturating_add(ticks.saturating_mul(tick));
-                    alarm.wait(wake.saturating_sub(now)).await?;
-                }
-            }
+            Self::Scheduled(schedule) => schedule.next(sent).await,
         }
     }
 }

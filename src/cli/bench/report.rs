@@ -11,10 +11,13 @@ use serde_json::{Map, Value, json};
 
 use super::{
     compare::{Ratios, flat},
+    crowd::Crowd,
     meter::{Cost, Memory},
     verify::Verified,
 };
 use crate::cli::plain;
+
+const WIDTH: usize = 80;
 
 #[derive(Clone, Debug)]
 pub(super) struct Report {
@@ -69,6 +72,19 @@ impl Report {
         }
     }
 
+    /// What subscribers got, and how much of loopback TCP that is.
+    pub(super) fn deliveries(&mut self, crowd: &Crowd, cost: Cost, loopback: f64) {
+        let (deliveries, bytes) = crowd.delivered();
+        let seconds = cost.elapsed.as_secs_f64();
+        self.put("deliveries", deliveries);
+        self.cost(cost, deliveries);
+        self.main_figure("deliveries_per_second", deliveries as f64 / seconds);
+        let rate = bytes as f64 / seconds;
+        self.figure("bytes_per_second", rate);
+        self.figure("loopback_bytes_per_second", loopback);
+        self.figure("share_of_loopback", rate / loopback);
+    }
+
     pub(super) fn memory(&mut self, memory: Option<Memory>) {
         if let Some(memory) = memory {
             self.put("server_rss_bytes", memory.resident);
@@ -77,20 +93,21 @@ impl Report {
     }
 
     pub(super) fn latencies(&mut self, nanos: &Histogram<u64>) {
-        let micros = |quantile| rounded(nanos.value_at_quantile(quantile) as f64 / 1e3);
-        let p50 = nanos.value_at_quantile(0.5) as f64;
-        self.put(
-            "latency_micros",
-            json!({
-                "p50": micros(0.5),
-                "p90": micros(0.9),
-                "p99": micros(0.99),
-                "p999": micros(0.999),
-                "max": rounded(nanos.max() as f64 / 1e3),
-            }),
-        );
+        self.quantiles("latency_micros", nanos);
         self.put("latency_samples", nanos.len());
-        self.main = p50;
+        self.main = nanos.value_at_quantile(0.5) as f64;
+    }
+
+    pub(super) fn quantiles(&mut self, name: &str, nanos: &Histogram<u64>) {
+        let micros = |quantile| rounded(nanos.value_at_quantile(quantile) as f64 / 1e3);
+        let quantiles = json!({
+            "p50": micros(0.5),
+            "p90": micros(0.9),
+            "p99": micros(0.99),
+            "p999": micros(0.999),
+            "max": rounded(nanos.max() as f64 / 1e3),
+        });
+        self.put(name, quantiles);
     }
 
     pub(super) fn verified(&mut self, verified: Verified) {
@@ -147,20 +164,41 @@ pub(super) fn print(
         }
         return writeln!(out, "{}", Value::Object(report));
     }
-    for (name, value) in flat(report) {
+    writeln!(out, "{}", headline(report))?;
+    let told = ["work", "options", "version", "machine"];
+    let mut figures = report.clone();
+    figures.retain(|name, _| !told.contains(&name.as_str()));
+    for (name, value) in flat(&figures) {
         let ratio = ratios.and_then(|ratios| ratios.of(&name));
         let ratio = ratio.map_or_else(String::new, |ratio| format!("{ratio:>10.2} x"));
         let shown = shown(&name, &value);
-        writeln!(
-            out,
-            "{}",
-            format!("{name:<42}{shown:>20}{ratio}").trim_end()
-        )?;
+        let row = format!("{name:<40}{shown:>20}{ratio}");
+        writeln!(out, "{}", row.trim_end())?;
     }
     for note in ratios.map(Ratios::notes).unwrap_or_default() {
         writeln!(out, "{note}")?;
     }
     out.flush()
+}
+
+/// What was measured, and how it was asked for.
+fn headline(report: &Map<String, Value>) -> String {
+    let bare = |value: &Value| {
+        value
+            .as_str()
+            .map_or_else(|| value.to_string(), str::to_owned)
+    };
+    let mut text = report.get("work").map(bare).unwrap_or_default();
+    let mut width = text.len();
+    let options = report.get("options").and_then(Value::as_object);
+    for (name, value) in options.into_iter().flatten() {
+        let word = format!("{name}={}", bare(value));
+        let fits = width + 1 + word.len() <= WIDTH;
+        width = if fits { width + 1 } else { 2 } + word.len();
+        text.push_str(if fits { " " } else { "\n  " });
+        text.push_str(&word);
+    }
+    text
 }
 
 /// A value for people: grouped digits, sizes and rates with their units.
@@ -177,9 +215,9 @@ fn shown(name: &str, value: &Value) -> String {
     if name.ends_with("_bytes") && number >= 1_048_576.0 {
         return format!("{:.1} MiB", number / 1_048_576.0);
     }
-    match value.as_u64() {
-        Some(whole) => plain::count(whole),
-        None if number >= 10_000.0 => plain::count(number.round() as u64),
-        None => number.to_string(),
+    let grouped = number >= 10_000.0 || value.is_u64();
+    match format!("{number:.0}").parse() {
+        Ok(whole) if grouped => plain::count(whole),
+        _ => number.to_string(),
     }
 }

@@ -4,10 +4,11 @@ use anyhow::ensure;
 use hdrhistogram::Histogram;
 
 use super::{
+    load::Clock,
     verify::Verifier,
     wire::{Head, Need, TakeMessage, head},
 };
-use crate::model::now;
+use crate::model::{UnixNanos, now};
 
 /// What a subscriber got.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,8 +26,23 @@ pub(super) struct Subscriber {
     pub received: Received,
     /// Looks at every record.
     pub verifier: Option<Box<Verifier>>,
-    /// Nanoseconds from a record's scheduled time to its arrival; needs a verifier.
-    pub latencies: Option<Box<Histogram<u64>>>,
+    /// Of a subscriber that looks at every record.
+    pub latencies: Option<Box<Latencies>>,
+}
+
+/// Nanoseconds from a record's scheduled time to its arrival.
+#[derive(Debug)]
+pub(super) struct Latencies {
+    pub nanos: Histogram<u64>,
+    /// Records scheduled before are not timed.
+    from: UnixNanos,
+}
+
+impl Latencies {
+    /// Three digits that count, up to a minute.
+    pub(super) fn histogram() -> anyhow::Result<Histogram<u64>> {
+        Ok(Histogram::new_with_bounds(1, 60_000_000_000, 3)?)
+    }
 }
 
 impl Subscriber {
@@ -39,6 +55,16 @@ impl Subscriber {
             verifier: Some(Box::new(verifier)),
             ..Self::default()
         }
+    }
+
+    /// Whoever verifies now knows when records are due, and times those due at `from` or later.
+    pub(super) fn begin(&mut self, clock: Clock, from: UnixNanos) -> anyhow::Result<()> {
+        if let Some(verifier) = &mut self.verifier {
+            verifier.begin(clock);
+            let nanos = Latencies::histogram()?;
+            self.latencies = Some(Box::new(Latencies { nanos, from }));
+        }
+        Ok(())
     }
 
     fn take(&mut self, found: Head, len: usize) -> anyhow::Result<()> {
@@ -74,8 +100,10 @@ impl Subscriber {
         };
         let now = now();
         verifier.batch(message, covers, count, |scheduled| {
-            let nanos = u64::try_from(now.saturating_sub(scheduled)).unwrap_or(0);
-            latencies.saturating_record(nanos);
+            if scheduled >= latencies.from {
+                let nanos = u64::try_from(now.saturating_sub(scheduled)).unwrap_or(0);
+                latencies.nanos.saturating_record(nanos);
+            }
         })
     }
 }

@@ -31,7 +31,7 @@ pub(super) async fn upload(
     uplink: &Uplink,
     load: &Load,
     packing: Packing,
-    mut pace: Pace,
+    pace: &mut Pace,
 ) -> anyhow::Result<Sent> {
     let mut call = uplink.call().await?;
     let mut sent = Sent::default();

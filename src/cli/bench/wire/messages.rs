@@ -166,7 +166,7 @@ mod tests {
         let mut bytes = Vec::new();
         for message in &messages {
             bytes.push(0);
-            bytes.extend((message.len() as u32).to_be_bytes());
+            bytes.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
             bytes.extend(message);
         }
         (messages, bytes)
