@@ -1,11 +1,11 @@
 //! The way out: a follower holds a cursor, reads up to the tail, and waits for it to move. Live
 //! is reading near the tail; there is no queue of records, so there is nothing to overflow.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, Sleep, sleep_until},
 };
 
 use super::{
@@ -158,9 +158,17 @@ impl Follower {
             if self.passed.to >= limit {
                 return Ok(self.at_limit(visible));
             }
-            match self.look(limit, visible).await? {
+            let found = match self.look_in_memory(limit, visible) {
+                Some(view) => Found::View(view),
+                // In a box, as all that is rare: most streams wait, and each pays for the largest.
+                None => Box::pin(self.look_in_ring(limit)).await?,
+            };
+            match found {
+                Found::View(view) if self.reaches_end(&view) => {
+                    Box::pin(self.resolve_end()).await?;
+                }
                 Found::View(view) => {
-                    if let Some(step) = self.take(view, visible).await? {
+                    if let Some(step) = self.take(view, visible) {
                         return Ok(step);
                     }
                 }
@@ -179,13 +187,11 @@ impl Follower {
             }
             End::Never | End::Offset(_) | End::Now => None,
         };
-        let changed = self.feed.tail().changed(&mut self.visible);
-        let Some(until) = self.passed.tell_at().into_iter().chain(end).min() else {
-            return changed.await;
-        };
+        let until = self.passed.tell_at().into_iter().chain(end).min();
+        let alarm = until.map(|until| Box::pin(sleep_until(until)));
         tokio::select! {
-            () = changed => {}
-            () = sleep_until(until) => {}
+            () = self.feed.tail().changed(&mut self.visible) => {}
+            () = rings(alarm) => {}
         }
     }
 
@@ -231,21 +237,22 @@ impl Follower {
         }
     }
 
-    async fn look(&mut self, limit: Offset, visible: Visible) -> Result<Found, FollowError> {
-        let window = &self.hub.window;
+    fn look_in_memory(&mut self, limit: Offset, visible: Visible) -> Option<View> {
         let ask = self.ask(limit);
         self.ahead = self.ahead.take().filter(|ahead| ahead.is_for(&ask));
-        if self.ahead.is_none() {
-            let hot = (ask.passed >= visible.bounds.head).then(|| ask.hot(window));
-            if let Some(view) = hot.flatten() {
-                metrics::count_window_hit();
-                return Ok(Found::View(view));
-            }
-            metrics::count_window_miss();
-            if let Some(view) = ask.found(window) {
-                return Ok(Found::View(view));
-            }
+        // What was trimmed may still be in memory.
+        if self.ahead.is_some() || ask.passed < visible.bounds.head {
+            return None;
         }
+        let window = &self.hub.window;
+        let view = ask.hot(window).or_else(|| ask.found(window))?;
+        metrics::count_window_hit();
+        Some(view)
+    }
+
+    async fn look_in_ring(&mut self, limit: Offset) -> Result<Found, FollowError> {
+        metrics::count_window_miss();
+        let (window, ask) = (&self.hub.window, self.ask(limit));
         let ahead = self
             .ahead
             .get_or_insert_with(|| Box::new(Ahead::begin(ask)));
@@ -261,16 +268,23 @@ impl Follower {
         }
     }
 
-    /// Moves past a message; `None` when there is nothing in it to return.
-    async fn take(&mut self, view: View, visible: Visible) -> Result<Option<Step>, FollowError> {
-        if let (End::IngestTime(time), Some(last)) = (self.end, view.last_ingest)
-            && last >= time
-        {
+    /// Whether the end that is a time lies in this message.
+    fn reaches_end(&self, view: &View) -> bool {
+        matches!((self.end, view.last_ingest), (End::IngestTime(time), Some(last)) if last >= time)
+    }
+
+    /// Makes an end that is a time an offset, now that there is one.
+    async fn resolve_end(&mut self) -> Result<(), FollowError> {
+        if let End::IngestTime(time) = self.end {
             let feed = Arc::clone(&self.feed);
             let at = read_blocking(move || first_at(&feed, Clock::Ingest, time)).await?;
             self.end = End::Offset(at.max(self.passed.to));
-            return Ok(None);
         }
+        Ok(())
+    }
+
+    /// Moves past a message; `None` when there is nothing in it to return.
+    fn take(&mut self, view: View, visible: Visible) -> Option<Step> {
         let origin = view.origin;
         let step = if view.count == 0 {
             let since = self.passed.since.unwrap_or_else(Instant::now);
@@ -287,7 +301,7 @@ impl Follower {
         if origin == Origin::Ring {
             self.read_ahead(visible);
         }
-        Ok(step)
+        step
     }
 
     /// Begins to read the next message while this one is sent.
@@ -329,5 +343,12 @@ impl Follower {
             gap,
             oldest: self.feed.bounds().head,
         }
+    }
+}
+
+async fn rings(alarm: Option<Pin<Box<Sleep>>>) {
+    match alarm {
+        Some(alarm) => alarm.await,
+        None => std::future::pending().await,
     }
 }

@@ -203,3 +203,26 @@ impl Drop for SubscriberGuard {
         self.hub.subscribers.open.lock().remove(&self.id);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_nothing_that_is_there_is_stalled_after_a_while() {
+        let start = Instant::now();
+        let mut seen = Seen {
+            rate: Rate::new(start),
+            settled: 0,
+            live: start,
+        };
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut silent = |settled, is_behind, now| seen.look(settled, is_behind, now).1;
+        assert_eq!(silent(5, true, at(1)), Duration::ZERO);
+        assert_eq!(silent(5, true, at(12)), Duration::from_secs(11));
+        assert_eq!(silent(6, true, at(13)), Duration::ZERO, "it took one");
+        assert_eq!(silent(6, false, at(40)), Duration::ZERO, "all is taken");
+        assert_eq!(silent(6, true, at(49)), Duration::from_secs(9));
+        assert!(silent(6, true, at(50)) >= STALLED_AFTER);
+    }
+}

@@ -76,9 +76,13 @@ impl<S: AsyncWrite + Unpin> Gather<S> {
     }
 
     fn release(&mut self) {
-        self.written = 0;
+        // Who had little to say gives the space back.
+        let little = self.held.len() <= KEPT;
         self.held.clear();
-        self.held.shrink_to(KEPT);
+        if little {
+            self.held.shrink_to(KEPT);
+        }
+        self.written = 0;
     }
 
     /// Writes what is held and `bufs` behind it; how much of `bufs`.

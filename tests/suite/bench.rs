@@ -2,11 +2,12 @@
 
 use std::{path::Path, process::Stdio};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::harness::{Server, within};
+use crate::harness::{Server, until, within};
 
 fn command(dir: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfeed"));
@@ -209,11 +210,31 @@ async fn a_run_is_compared_with_an_earlier_one() {
 #[tokio::test]
 async fn what_a_ring_cannot_hold_fails_the_run() {
     let dir = TempDir::new().unwrap();
-    // 1 MiB holds a few thousand of these: reading back begins with a gap.
+    // 1 MiB holds a few thousand of these: what is read back does not begin with the first.
     let small = ["ingest", "--records", "40000", "--ring", "1MiB"];
     let output = within("the bench", command(dir.path(), &small).output());
     let output = output.await.unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(said.contains("gap"), "{said}");
+    assert!(
+        said.contains("where 0 was to come: records are lost"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn an_interrupted_run_leaves_neither_server_nor_data() {
+    let dir = TempDir::new().unwrap();
+    let endless = ["fanout", "--subscribers", "2", "--duration", "10m"];
+    let mut command = command(dir.path(), &endless);
+    let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+    let pid = Pid::from_raw(child.id().unwrap().cast_signed()).unwrap();
+    let own = dir
+        .path()
+        .join(format!("ringfeed-bench-{}", pid.as_raw_nonzero()));
+    until("its server's data", async || own.join("data/sled").is_dir()).await;
+    kill_process(pid, Signal::INT).unwrap();
+    let status = within("its end", child.wait()).await.unwrap();
+    assert_eq!(status.code(), Some(130));
+    assert!(!own.exists(), "its data goes with it");
 }

@@ -28,3 +28,4 @@ mod slow;
 mod small_frames;
 mod stop;
 mod subscribe;
+mod two_ways;

@@ -58,7 +58,7 @@ impl Member {
     }
 
     /// Checks that exactly what was selected of what was sent has come.
-    pub(super) fn check(&self, sent: u64) -> anyhow::Result<()> {
+    fn check(&self, sent: u64) -> anyhow::Result<()> {
         let received = self.subscriber.received.records;
         let selection = self.selection.as_ref();
         let expected = selection.map_or(sent, |s| s.count(sent));
@@ -186,6 +186,19 @@ impl Crowd {
         let mut all = self.subscribers();
         let verifier = all.find_map(|member| member.subscriber.verifier.as_ref());
         verifier.context("nobody verified")?.finish(sent)
+    }
+
+    /// Checks that every subscriber got exactly what it had to get of what was sent.
+    pub(super) fn check(&self, sent: u64) -> anyhow::Result<()> {
+        self.subscribers().try_for_each(|member| member.check(sent))
+    }
+
+    /// Records and bytes that all subscribers got.
+    pub(super) fn delivered(&self) -> (u64, u64) {
+        self.subscribers().fold((0, 0), |(records, bytes), member| {
+            let received = &member.subscriber.received;
+            (records + received.records, bytes + received.bytes)
+        })
     }
 
     /// Latencies of all that were timed.

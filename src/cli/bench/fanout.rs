@@ -14,12 +14,12 @@ use super::{
     crowd::{Crowd, Goal, Member, Wanted},
     limits,
     load::{Load, Selection},
-    meter::{Stretch, memory},
+    meter::{Cost, Stretch, memory},
     pace::{Pace, Until},
     report::Report,
     subscriber::Subscriber,
     uploader::{Sent, upload},
-    verify::Verifier,
+    verify::{Verified, Verifier},
     wire::Uplink,
 };
 
@@ -45,9 +45,10 @@ pub(super) struct FanoutArgs {
     /// How long the uploader sends [default: 5s, or until all of --records are sent]
     #[arg(long, alias = "seconds", value_name = "DURATION", value_parser = seconds)]
     duration: Option<Duration>,
-    /// Records that the uploader may be ahead of the slowest subscriber
-    #[arg(long, value_name = "RECORDS", default_value_t = 131_072, value_parser = clap::value_parser!(u64).range(1..))]
-    ahead: u64,
+    /// Records that the uploader may be ahead of the slowest subscriber [default: 131,072 at
+    /// most, fewer for many subscribers]
+    #[arg(long, value_name = "RECORDS", value_parser = clap::value_parser!(u64).range(1..))]
+    ahead: Option<u64>,
     /// Each subscriber asks for so many percent of the keys
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u32).range(1..=100))]
     filter_percent: Option<u32>,
@@ -77,6 +78,13 @@ struct Pass {
     crowd: Crowd,
 }
 
+impl Pass {
+    fn check(&self) -> anyhow::Result<Verified> {
+        self.crowd.check(self.sent.records)?;
+        self.crowd.verified(&[self.sent.records])
+    }
+}
+
 impl FanoutArgs {
     pub(super) async fn run(&self, bed: &mut Bed) -> anyhow::Result<Report> {
         let loads = self.common.loads(&bed.feed, 1)?;
@@ -90,31 +98,30 @@ impl FanoutArgs {
         let pass = self.pass(&uplink, load, crowd, self.until()).await?;
         let cost = stretch.end();
         let memory = memory(bed.pid);
+        let mut report = self.report(&pass, cost, loopback);
+        report.memory(memory);
+        report.verified(pass.check()?);
+        drop(pass);
+        self.verify_all(bed, &uplink, &mut report).await?;
+        Ok(report)
+    }
+
+    fn report(&self, pass: &Pass, cost: Cost, loopback: f64) -> Report {
         let mut report = Report::new("fanout");
         self.describe(&mut report);
-        let (deliveries, bytes) = delivered(&pass.crowd);
-        report.put("records", pass.sent.records);
-        report.put("deliveries", deliveries);
-        report.cost(cost, deliveries);
+        let records = pass.sent.records;
+        report.put("records", records);
+        report.deliveries(&pass.crowd, cost, loopback);
         let seconds = cost.elapsed.as_secs_f64();
-        report.figure("records_per_second", pass.sent.records as f64 / seconds);
-        report.main_figure("deliveries_per_second", deliveries as f64 / seconds);
-        let rate = bytes as f64 / seconds;
-        report.figure("bytes_per_second", rate);
-        report.figure("loopback_bytes_per_second", loopback);
-        report.figure("share_of_loopback", rate / loopback);
+        report.figure("records_per_second", records as f64 / seconds);
         if let (Some(_), Some(server)) = (self.filter_percent, cost.server) {
-            let scanned = pass.sent.records as f64 * f64::from(self.subscribers);
+            let scanned = records as f64 * f64::from(self.subscribers);
             report.figure(
                 "server_cpu_nanos_per_record_scanned",
                 server * 1e9 / scanned,
             );
         }
-        report.memory(memory);
-        report.verified(self.check(&pass)?);
-        drop(pass);
-        self.verify_all(bed, &uplink, &mut report).await?;
-        Ok(report)
+        report
     }
 
     /// The untimed pass: fewer records, and every subscriber looks at every one.
@@ -153,6 +160,12 @@ impl FanoutArgs {
             records: self.records.unwrap_or(u64::MAX),
             time: duration.map(|duration| Instant::now() + duration),
         }
+    }
+
+    /// What is on its way to all of them together stays within what they take in a second or so.
+    fn ahead(&self) -> u64 {
+        let shared = 16_000_000 / u64::from(self.subscribers);
+        self.ahead.unwrap_or_else(|| shared.clamp(4_096, 131_072))
     }
 
     fn connections(&self) -> usize {
@@ -214,7 +227,7 @@ impl FanoutArgs {
         let mut running = crowd.run(Goal::Open);
         let mut pace = Pace::Followed {
             until,
-            window: self.ahead.max(self.common.batch),
+            window: self.ahead().max(self.common.batch),
             progress: Arc::clone(&running.progress),
         };
         let sent = tokio::select! {
@@ -226,30 +239,14 @@ impl FanoutArgs {
         Ok(Pass { sent, crowd })
     }
 
-    fn check(&self, pass: &Pass) -> anyhow::Result<super::verify::Verified> {
-        for member in pass.crowd.subscribers() {
-            member.check(pass.sent.records)?;
-        }
-        pass.crowd.verified(&[pass.sent.records])
-    }
-
     fn describe(&self, report: &mut Report) {
         self.common.describe(report);
         report.option("subscribers", self.subscribers);
         report.option("connections", self.connections());
-        report.option("ahead", self.ahead);
+        report.option("ahead", self.ahead());
         if let Some(percent) = self.filter_percent {
             report.option("filter_percent", percent);
             report.option("filters", name_of(&self.filters));
         }
     }
-}
-
-/// Records and bytes that all subscribers got.
-pub(super) fn delivered(crowd: &Crowd) -> (u64, u64) {
-    let all = crowd.subscribers();
-    all.fold((0, 0), |(records, bytes), member| {
-        let received = &member.subscriber.received;
-        (records + received.records, bytes + received.bytes)
-    })
 }

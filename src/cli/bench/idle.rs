@@ -10,7 +10,6 @@ use super::{
     args::CommonArgs,
     bed::{Bed, End},
     crowd::{Crowd, Goal, Member, Wanted},
-    fanout::delivered,
     load::Load,
     meter::{Memory, Stretch, memory},
     pace::{Pace, Until},
@@ -69,9 +68,7 @@ impl IdleArgs {
         let sent = upload(&uplink, load, self.common.packing(), &mut pace).await?;
         running.aim(Goal::Sent(sent.records));
         let crowd = running.finish().await?;
-        for member in crowd.subscribers() {
-            member.check(sent.records)?;
-        }
+        crowd.check(sent.records)?;
         let verified = crowd.verified(&[sent.records])?;
 
         let mut report = Report::new("idle");
@@ -79,7 +76,7 @@ impl IdleArgs {
         report.option("subscribers", self.subscribers);
         report.option("connections", connections);
         report.put("records", sent.records);
-        report.put("deliveries", delivered(&crowd).0);
+        report.put("deliveries", crowd.delivered().0);
         report.cost(cost, u64::from(self.subscribers));
         if let (Some(before), Some(after)) = (before, after) {
             let grown = after.resident as f64 - before.resident as f64;

@@ -13,9 +13,8 @@ use super::{
     args::{CommonArgs, seconds},
     bed::{Bed, End},
     crowd::{Crowd, Goal, Member, Wanted},
-    fanout::delivered,
     load::{Clock, Load},
-    meter::{Stretch, memory},
+    meter::{Cost, Stretch, memory},
     pace::{Pace, Schedule},
     report::Report,
     subscriber::{Latencies, Subscriber},
@@ -94,28 +93,31 @@ impl LatencyArgs {
         let crowd = running.finish().await?;
         let cost = stretch.end();
         let memory = memory(bed.pid);
-        for member in crowd.subscribers() {
-            member.check(uploaded.sent.records)?;
-        }
+        crowd.check(uploaded.sent.records)?;
         let verified = crowd.verified(&[uploaded.sent.records])?;
 
-        let mut report = Report::new("latency");
-        self.describe(&mut report);
-        let (deliveries, _) = delivered(&crowd);
-        let seconds = cost.elapsed.as_secs_f64();
-        report.put("records", uploaded.sent.records);
-        report.put("deliveries", deliveries);
-        report.cost(cost, deliveries);
-        report.figure("records_per_second", uploaded.sent.records as f64 / seconds);
-        report.figure("deliveries_per_second", deliveries as f64 / seconds);
-        if let Some(server) = cost.server {
-            report.figure("server_cores", server / seconds);
-        }
+        let mut report = self.report(uploaded.sent, &crowd, cost);
         report.latencies(&crowd.latencies()?);
         report.quantiles("sent_late_micros", &uploaded.late);
         report.memory(memory);
         report.verified(verified);
         Ok(report)
+    }
+
+    fn report(&self, sent: Sent, crowd: &Crowd, cost: Cost) -> Report {
+        let mut report = Report::new("latency");
+        self.describe(&mut report);
+        let (deliveries, _) = crowd.delivered();
+        let seconds = cost.elapsed.as_secs_f64();
+        report.put("records", sent.records);
+        report.put("deliveries", deliveries);
+        report.cost(cost, deliveries);
+        report.figure("records_per_second", sent.records as f64 / seconds);
+        report.figure("deliveries_per_second", deliveries as f64 / seconds);
+        if let Some(server) = cost.server {
+            report.figure("server_cores", server / seconds);
+        }
+        report
     }
 
     fn records(&self) -> u64 {

@@ -34,6 +34,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::{runtime, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use self::{args::CommonArgs, bed::Bed, compare::Ratios, report::Report};
 use super::{exit::Outcome, remote::stop_signal};
@@ -71,21 +72,18 @@ impl BenchArgs {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
-        runtime.block_on(async {
-            let stop = stop_signal()?;
-            tokio::select! {
-                done = self.measure() => done,
-                () = stop.cancelled() => Ok(Outcome::Interrupted),
-            }
-        })
+        runtime.block_on(self.measure())
     }
 
     async fn measure(&self) -> anyhow::Result<Outcome> {
+        let stop = stop_signal()?;
         let common = self.work.common();
         let mut runs = Vec::new();
         for _ in 0..common.runs {
-            let run = timeout(common.limit, Box::pin(self.work.run_once()));
-            runs.push(run.await.context("the run took longer than --limit")??);
+            match self.work.run_once(&stop).await? {
+                Some(report) => runs.push(report),
+                None => return Ok(Outcome::Interrupted),
+            }
         }
         let report = Report::median(runs)
             .context("there was no run")?
@@ -119,22 +117,38 @@ impl Work {
         }
     }
 
-    /// One run on a server that has just started, with the disk's flush before and after.
-    async fn run_once(&self) -> anyhow::Result<Report> {
+    /// One run on a server that has just started; `None` when it was interrupted.
+    async fn run_once(&self, stop: &CancellationToken) -> anyhow::Result<Option<Report>> {
         let mut bed = Bed::make(self.common()).await?;
+        let limit = self.common().limit;
+        let outcome = tokio::select! {
+            report = timeout(limit, Box::pin(self.run_on(&mut bed))) => {
+                Some(report.context("the run took longer than --limit").flatten())
+            }
+            () = stop.cancelled() => None,
+        };
+        let cleared = bed.clear().await;
+        let Some(report) = outcome.transpose()? else {
+            return Ok(None);
+        };
+        cleared?;
+        bed.stop().await?;
+        Ok(Some(report))
+    }
+
+    /// The work, with the disk's flush before and after.
+    async fn run_on(&self, bed: &mut Bed) -> anyhow::Result<Report> {
         let before = limits::fdatasync_micros(bed.disk())?;
         let mut report = match self {
-            Self::Ingest(args) => args.run(&bed).await?,
-            Self::Fanout(args) => args.run(&mut bed).await?,
-            Self::Replay(args) => args.run(&mut bed).await?,
-            Self::Latency(args) => args.run(&bed).await?,
-            Self::Idle(args) => args.run(&bed).await?,
+            Self::Ingest(args) => args.run(bed).await?,
+            Self::Fanout(args) => args.run(bed).await?,
+            Self::Replay(args) => args.run(bed).await?,
+            Self::Latency(args) => args.run(bed).await?,
+            Self::Idle(args) => args.run(bed).await?,
         };
         report.figure("fdatasync_micros_before", before);
         let after = limits::fdatasync_micros(bed.disk())?;
         report.figure("fdatasync_micros_after", after);
-        bed.clear().await?;
-        bed.stop().await?;
         Ok(report)
     }
 }

@@ -9,7 +9,6 @@ use super::{
     args::CommonArgs,
     bed::{Bed, End},
     crowd::{Crowd, Goal, Member, Wanted},
-    fanout::delivered,
     ingest::verify,
     limits,
     load::Load,
@@ -17,7 +16,7 @@ use super::{
     pace::{Pace, Until},
     report::Report,
     subscriber::Subscriber,
-    uploader::upload,
+    uploader::{Sent, upload},
     verify::Verifier,
     wire::Uplink,
 };
@@ -57,15 +56,7 @@ impl ReplayArgs {
         let load = loads.first().context("there is no upload")?;
         let ring = self.common.ring_bytes(load, self.records);
         bed.create_feed(ring).await?;
-        let uplink = Uplink::open(&bed.authority).await?;
-        let (records, time) = (self.records, None);
-        let mut pace = Pace::Full(Until { records, time });
-        let sent = upload(&uplink, load, self.common.packing(), &mut pace).await?;
-        let mut cache = PageCache::Kept;
-        if self.cold {
-            bed.restart().await?;
-            cache = drop_page_cache();
-        }
+        let (sent, cache) = self.store(bed, load).await?;
         let loopback = limits::loopback_bytes_per_second()?;
 
         let readers = usize::from(self.readers);
@@ -75,9 +66,7 @@ impl ReplayArgs {
         let crowd = crowd.until(Goal::Ended).await?;
         let cost = stretch.end();
         let memory = memory(bed.pid);
-        for member in crowd.subscribers() {
-            member.check(sent.records)?;
-        }
+        crowd.check(sent.records)?;
         let verified = crowd.verified(&[sent.records])?;
         if readers > 1 {
             let again = verify(bed, &self.common, &loads, &[sent]).await?;
@@ -88,20 +77,25 @@ impl ReplayArgs {
         self.common.describe(&mut report);
         report.option("readers", self.readers);
         report.option("cold", self.cold);
-        let (deliveries, bytes) = delivered(&crowd);
-        let seconds = cost.elapsed.as_secs_f64();
         report.put("records", sent.records);
-        report.put("deliveries", deliveries);
-        report.cost(cost, deliveries);
-        report.main_figure("deliveries_per_second", deliveries as f64 / seconds);
-        let rate = bytes as f64 / seconds;
-        report.figure("bytes_per_second", rate);
-        report.figure("loopback_bytes_per_second", loopback);
-        report.figure("share_of_loopback", rate / loopback);
+        report.deliveries(&crowd, cost, loopback);
         report.put("page_cache_dropped", cache == PageCache::Dropped);
         report.memory(memory);
         report.verified(verified);
         Ok(report)
+    }
+
+    /// Stores the records, and makes the server forget them if that is wanted.
+    async fn store(&self, bed: &mut Bed, load: &Load) -> anyhow::Result<(Sent, PageCache)> {
+        let uplink = Uplink::open(&bed.authority).await?;
+        let (records, time) = (self.records, None);
+        let mut pace = Pace::Full(Until { records, time });
+        let sent = upload(&uplink, load, self.common.packing(), &mut pace).await?;
+        if !self.cold {
+            return Ok((sent, PageCache::Kept));
+        }
+        bed.restart().await?;
+        Ok((sent, drop_page_cache()))
     }
 }
 

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     compare::{Ratios, flat},
+    crowd::Crowd,
     meter::{Cost, Memory},
     verify::Verified,
 };
@@ -69,6 +70,19 @@ impl Report {
                 self.figure(&name, per_million(seconds));
             }
         }
+    }
+
+    /// What subscribers got, and how much of loopback TCP that is.
+    pub(super) fn deliveries(&mut self, crowd: &Crowd, cost: Cost, loopback: f64) {
+        let (deliveries, bytes) = crowd.delivered();
+        let seconds = cost.elapsed.as_secs_f64();
+        self.put("deliveries", deliveries);
+        self.cost(cost, deliveries);
+        self.main_figure("deliveries_per_second", deliveries as f64 / seconds);
+        let rate = bytes as f64 / seconds;
+        self.figure("bytes_per_second", rate);
+        self.figure("loopback_bytes_per_second", loopback);
+        self.figure("share_of_loopback", rate / loopback);
     }
 
     pub(super) fn memory(&mut self, memory: Option<Memory>) {

@@ -372,7 +372,10 @@ mod tests {
         let wire = Wire::of(3);
         let mut doubled = wire.placed();
         doubled.insert(9, doubled[9].clone());
-        fails(wire.verdict(doubled), "offset 9 came where 10 was expected");
+        fails(wire.verdict(doubled), "more records than it covers");
+        let mut batch = wire.placed();
+        batch.splice(8..8, wire.placed().drain(4..8));
+        fails(wire.verdict(batch), "covers 4..8 where 8 was to come");
         let mut records = wire.records.clone();
         records.insert(9, records[8].clone());
         fails(wire.verdict((0..).zip(records).collect()), "doubled");

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use prost::Message as _;
+
 use super::{info::InfoSender, outgoing::Outgoing};
 use crate::{
     hub::{FollowError, Follower, Origin, Step, SubscriberGuard, View},
@@ -24,7 +26,8 @@ enum Progress {
 #[derive(Debug)]
 pub(super) struct Leg {
     index: u32,
-    selector: v1::Selector,
+    /// As asked for, encoded: it is seldom looked at.
+    selector: Box<[u8]>,
     follower: Follower,
     guard: SubscriberGuard,
     progress: Progress,
@@ -34,14 +37,14 @@ pub(super) struct Leg {
 impl Leg {
     pub(super) fn new(
         index: usize,
-        selector: v1::Selector,
+        selector: &v1::Selector,
         follower: Follower,
         guard: SubscriberGuard,
         include_info: bool,
     ) -> Self {
         Self {
             index: u32::try_from(index).unwrap_or(u32::MAX),
-            selector,
+            selector: selector.encode_to_vec().into(),
             guard,
             progress: Progress::Behind,
             info: include_info.then(|| Box::new(InfoSender::new(follower.feed()))),
@@ -130,7 +133,7 @@ impl Leg {
             GapReason::EpochChanged => v1::GapReason::EpochChanged,
         };
         v1::Gap {
-            feed: self.selector.feed.clone(),
+            feed: self.follower.feed().name().to_string(),
             epoch,
             from: gap.span.from,
             to: gap.span.to,
@@ -156,17 +159,14 @@ impl Leg {
 
     /// The selector that goes on after what was sent.
     pub(super) fn resume(&self) -> v1::Selector {
-        selector::resume(
-            &self.selector,
-            self.follower.resume_at(),
-            self.follower.end(),
-        )
+        let asked = v1::Selector::decode(&*self.selector).unwrap_or_default();
+        selector::resume(&asked, self.follower.resume_at(), self.follower.end())
     }
 
     fn cursor(&self, offset: Offset) -> v1::Cursor {
         let feed = self.follower.feed();
         v1::Cursor {
-            feed: self.selector.feed.clone(),
+            feed: feed.name().to_string(),
             epoch: feed.epoch(),
             offset,
         }

@@ -71,7 +71,7 @@ pub(super) async fn open(
         );
         legs.push(Leg::new(
             index,
-            selector,
+            &selector,
             follower,
             guard,
             request.include_info,
@@ -191,6 +191,8 @@ impl Subscription {
 
     /// Waits until a selector may have something to say, or a heartbeat is due.
     async fn wait(&mut self) {
+        // An idle stream keeps nothing that it can do without.
+        self.ready.shrink_to_fit();
         let heartbeat = self.heartbeat.as_mut();
         if let [leg] = self.legs.as_mut_slice() {
             tokio::select! {
@@ -268,5 +270,48 @@ impl Subscription {
             reason: "the server is stopping".into(),
         };
         Outgoing::new(0, Event::Reconnect(reconnect))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio_stream::StreamExt as _;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        hub::{Hub, HubOptions},
+        store::MemoryEngine,
+    };
+
+    /// Memory of 10,000 idle streams is mostly this, h2's own, and what is behind pointers.
+    #[tokio::test]
+    async fn a_stream_that_waits_is_small() {
+        let engine = Arc::new(MemoryEngine::new());
+        let hub = Hub::open(engine, HubOptions::default()).unwrap();
+        let name = "f".parse().unwrap();
+        hub.create_feed(name, None, None).await.unwrap();
+        let context = Arc::new(Context {
+            hub,
+            heartbeat: Duration::from_secs(10),
+            stopping: CancellationToken::new(),
+        });
+        let selector = v1::Selector {
+            feed: "f".into(),
+            ..v1::Selector::default()
+        };
+        let request = v1::SubscribeRequest {
+            selectors: vec![selector],
+            ..v1::SubscribeRequest::default()
+        };
+        let subscription = open(&context, request, "me".into()).await.unwrap();
+        let leg = size_of::<Leg>();
+        let stream = subscription.into_stream(StreamGuard::open("Subscribe"));
+        let size = size_of_val(&stream);
+        assert!(leg <= 400, "a selector of {leg} bytes");
+        assert!(size <= 1_500, "a stream of {size} bytes");
+        tokio::pin!(stream);
+        let first = stream.next().await.unwrap().unwrap().response();
+        assert!(matches!(first.event, Some(Event::CaughtUp(_))), "{first:?}");
     }
 }
