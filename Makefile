@@ -4,12 +4,15 @@ TOOLS := $(CURDIR)/.tools
 VENV := $(TOOLS)/venv/bin
 STEP := tests/step
 COMPONENTS := tests/components
+# What `make fuzz` feeds, and for how long.
+FUZZ ?= scan
+FUZZ_SECONDS ?= 600
 STEPS := install fmt clippy tests-built rust proto clients grpc-web
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
-export PATH := $(VENV):$(PATH)
+export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo web build tests-built test torture install fmt clippy rust proto components clients grpc-web proto-release clean
+.PHONY: help demo web build tests-built test torture fuzz install fmt clippy rust proto components clients grpc-web proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -36,6 +39,12 @@ test: ## Install what the tests need, then run every check and test
 
 torture: export RINGFEED_TORTURE := 1
 torture: test ## The same with the long forms: more kills, larger rings, longer runs
+
+fuzz: ## Feed the scan arbitrary bytes beside its reference, for FUZZ_SECONDS=600
+	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked --root $(TOOLS)
+	@mkdir -p fuzz/corpus/$(FUZZ)
+	cargo fuzz run --sanitizer none $(FUZZ) fuzz/corpus/$(FUZZ) fuzz/seeds/$(FUZZ) -- \
+		-max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
 install: # A virtual environment, npm packages and Prometheus, all below .tools and node_modules
 	@$(STEP) install $(COMPONENTS)/install $(TOOLS)
