@@ -1,0 +1,103 @@
+//! The time from when a record was due to when a subscriber has it, at a fixed rate: an open loop,
+//! so that a stall counts against every record that was due meanwhile.
+
+use std::{
+    sync::Arc,
+    sync::atomic::AtomicU64,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, Result};
+use tokio::task::JoinSet;
+
+use super::{Bench, Figures, Goal, Latency, follow, join};
+use crate::{
+    pace::Pace,
+    record::{LEN, Records},
+    system::{System, Writer},
+    tally::{Care, Tally},
+};
+
+impl<S: System> Bench<'_, S> {
+    pub async fn latency(&self, rate: u64, subscribers: usize, time: Duration) -> Result<Figures> {
+        self.system.prepare(self.port, 1).await?;
+        let mut connected = Vec::with_capacity(subscribers);
+        for _ in 0..subscribers {
+            connected.push(self.system.reader(self.port, 0).await?);
+        }
+        let writer = self.system.writer(self.port, 0).await?;
+        let cpu = self.server.cpu_seconds()?;
+        let pace = Pace::new(rate)?;
+        let (start, interval) = (pace.start(), pace.interval());
+        let goal = Goal::open();
+        let progress: Vec<Arc<AtomicU64>> = (0..subscribers).map(|_| Arc::default()).collect();
+        let mut readers = JoinSet::new();
+        for (at, (reader, progress)) in connected.into_iter().zip(&progress).enumerate() {
+            let care = if at == 0 { Care::Content } else { Care::Order };
+            let tally = Tally::new(0, care, Some(start));
+            readers.spawn(follow(reader, tally, goal.clone(), Arc::clone(progress)));
+        }
+        let writing = tokio::spawn(write(
+            writer,
+            pace,
+            goal,
+            rate * time.as_millis() as u64 / 1000,
+        ));
+        let ended = join(readers, &progress).await;
+        let written = writing.await?.context("the writer")?;
+        let ended = ended?;
+        let last = ended
+            .iter()
+            .map(|(_, at)| *at)
+            .max()
+            .context("no subscribers")?;
+        let delivered = ended.iter().map(|(tally, _)| tally.seen()).sum();
+        let mut figures = self.figures(delivered, (last - start).as_secs_f64(), cpu)?;
+        let mut micros = Vec::with_capacity(delivered as usize);
+        for (tally, _) in ended {
+            tally.prove(written, interval)?;
+            micros.extend(tally.into_micros());
+        }
+        figures.latency = Some(percentiles(micros)?);
+        Ok(figures)
+    }
+}
+
+async fn write<W: Writer>(mut writer: W, pace: Pace, goal: Goal, count: u64) -> Result<u64> {
+    goal.set(count);
+    let mut records = Records::new(0, pace.interval());
+    let mut batch = Vec::with_capacity(1000 * LEN);
+    while records.made() < count {
+        // After a stall all that was due goes out at once, in what the system takes as one batch.
+        let due = pace.due().min(count) - records.made();
+        let size = due.min(writer.batch() as u64) as usize;
+        if size == 0 {
+            pace.tick().await?;
+            continue;
+        }
+        records.fill(&mut batch, size);
+        writer.send(&batch).await?;
+    }
+    let sent = Instant::now();
+    writer.settle().await?;
+    let late = sent.elapsed();
+    if late > Duration::from_secs(10) {
+        eprintln!("the last records were acknowledged {late:?} after they were sent");
+    }
+    Ok(records.made())
+}
+
+fn percentiles(mut micros: Vec<u32>) -> Result<Latency> {
+    micros.sort_unstable();
+    let at = |share: f64| -> Result<u32> {
+        let index = ((micros.len() as f64 * share) as usize).min(micros.len().saturating_sub(1));
+        micros.get(index).copied().context("no records arrived")
+    };
+    Ok(Latency {
+        p50_micros: at(0.5)?,
+        p90_micros: at(0.9)?,
+        p99_micros: at(0.99)?,
+        p999_micros: at(0.999)?,
+        max_micros: at(1.0)?,
+    })
+}
