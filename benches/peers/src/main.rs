@@ -42,6 +42,9 @@ struct Place {
     /// Directory on the disk to measure; the run's own is made in it and removed
     #[arg(long, global = true, default_value = ".")]
     data: PathBuf,
+    /// Threads of the clients [default: one a core]
+    #[arg(long, global = true)]
+    threads: Option<usize>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -96,9 +99,11 @@ enum Peer {
 
 fn main() -> Result<()> {
     let cli = Cli::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = cli.place.threads {
+        runtime.worker_threads(threads);
+    }
+    let runtime = runtime.enable_all().build()?;
     let (name, peer, work) = match cli.command {
         Command::Disk => return disk(&cli.place),
         Command::Ingest {
