@@ -19,7 +19,8 @@ def ringfeed_path(root):
 def harness(root):
     manifest = root / "benches/peers/Cargo.toml"
     command = ["cargo", "build", "--release", "--locked", "--manifest-path", str(manifest)]
-    subprocess.run([*command, "--target-dir", str(target(root) / "peers")], check=True)
+    command += ["--target-dir", str(target(root) / "peers")]
+    subprocess.run(command, cwd=root, check=True)
 
 
 def ringfeed(root):

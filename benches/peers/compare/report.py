@@ -8,43 +8,50 @@ from .figures import Figures
 INTRO = """\
 # ringfeed beside its peers
 
-Written by `{command}` on {date}, {minutes} minutes; not by hand. Every
-run's figures are in [benchmarks.json](benchmarks.json).
+Written by `{command}`
+on {date} in {minutes} minutes, not by hand. The figures of every run are in
+[benchmarks.json](benchmarks.json).
 
-Every system does the same work in one run, in turn, {rounds}. The clients
-are raw ones on both sides, made for this: no client library limits a figure, so a peer may do better here than
-with the library its users have. Everything that is moved is verified: each reader checks the order
-of every record or the count of it, one reader of each run the content too, and a run that lost,
-doubled or changed a record counts as failed. Records have about 112 bytes. Server and client share the
-machine's cores, over loopback, and every subscriber and writer has a connection of its own where nothing else is said.
-**Bold** is the best peer; *after fsync* means that what is acknowledged or delivered is on the disk.
+Every system does the same work in one run, in turn: {rounds}. **Bold** is the best peer, of those
+that answer or deliver after fsync and of the others. Server and clients share the machine's cores
+over loopback; every writer and subscriber has a connection of its own, where nothing else is said.
+
+The clients are raw ones on both sides: no client library limits a figure, so that a peer may do
+better here than with the library its users have. Records have about 112 bytes. What is moved is
+verified: readers check the order and the count of all records, one reader of each run their
+content as well, and a run that lost, doubled or changed a record has failed.
 """
 
 HOW = """\
 ## How each is used
 
-- **ringfeed**: `ringfeed bench`, messages of 256 records; *immediate* is visibility `IMMEDIATE`, where
-  subscribers get a record before its flush (its acknowledgement still waits for it).
-- **NATS**: core publishes without acknowledgement, subscribers read the protocol directly; JetStream
-  has a file stream for each writer, and readers are push consumers with flow control that
-  acknowledge nothing. *always* is `sync_interval: always`; else it flushes every two minutes. Async
-  publishes leave 4,000 unanswered, atomic batches have 1,000 records with four on their way, fast
-  batches ask for an answer each 1,000.
+- **ringfeed**: `ringfeed bench`, messages of 256 records. With *immediate* visibility subscribers get
+  a record before its flush; its acknowledgement still waits for it. Of a timed fan-out, all readers
+  but one check counts and offsets only; each record is then checked by every reader in a pass that
+  is not timed.
+- **NATS core**: publishes without acknowledgement.
+- **JetStream**: a file stream for each writer. *always* is `sync_interval: always`, else it flushes
+  every two minutes. Async publishes leave 4,000 unanswered; atomic batches have 1,000 records, four
+  of them on their way; fast batches are answered each 1,000 records. Readers are push consumers with
+  flow control, which acknowledge nothing.
 - **Redis**: pipelines of 500 XADD, four on their way; readers block in XREAD for up to 1,000 entries.
-- **s2-lite**: appends of 1,000 records, sixteen on their way, over HTTP/2; its local disk store calls fsync.
+- **s2-lite**: appends of 1,000 records, sixteen on their way, over HTTP/2; on a local disk it calls
+  fsync before it answers.
 - Fan-out is a closed loop: the writer stays a bounded number of records ahead of the slowest
-  subscriber, so that no system is driven to drop. Latency is an open loop: it counts from when a
-  record was due, not from when it was sent.
-- CPU is user and system time of the server's process during the run.
+  subscriber, so that no system is driven to drop any. Latency is an open loop: it counts from when
+  a record was due, not from when it was sent, and the first half second is left out.
+- CPU is user and system time of all the server's threads during the run; what the clients used is
+  among the figures of every run.
 """
 
 
 def write(out, found):
     out.mkdir(parents=True, exist_ok=True)
-    lines = json.dumps({**found, "runs": None}, indent=1)
     # A run a line, so that a later comparison shows as lines that changed.
+    lines = json.dumps({**found, "runs": None}, indent=1)
     runs = ",\n  ".join(json.dumps(run) for run in found["runs"])
-    (out / "benchmarks.json").write_text(lines.replace('"runs": null', f'"runs": [\n  {runs}\n ]') + "\n")
+    lines = lines.replace('"runs": null', f'"runs": [\n  {runs}\n ]')
+    (out / "benchmarks.json").write_text(lines + "\n")
     (out / "benchmarks.md").write_text(page(found))
 
 
@@ -55,7 +62,7 @@ def load(path):
 def page(found):
     figures = Figures(found["runs"])
     rounds = found["rounds"]
-    said = f"{rounds} rounds, of which the median is shown" if rounds > 1 else "a single round"
+    said = f"{rounds} rounds, of which the median is shown" if rounds > 1 else "one round"
     parts = [INTRO.format(**found | {"rounds": said})]
     parts += [tables.section(figures, work) for work in figures.works()]
     parts += [better.section(figures), machine(found), HOW, commands(found["runs"])]
@@ -77,7 +84,8 @@ def machine(found):
         *found["versions"].items(),
     ]
     lines = ["## Machine and versions", "", "| | |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {name} | {value} |" for name, value in rows), "", words.flushes(found["runs"]), ""])
+    lines += [f"| {name} | {value} |" for name, value in rows]
+    return "\n".join([*lines, "", words.flushes(found["runs"]), ""])
 
 
 def commands(runs):

@@ -1,8 +1,8 @@
-"""ringfeed measures itself: this calls `ringfeed bench` and takes the same figures from its JSON."""
+"""ringfeed measures itself: this calls `ringfeed bench` and takes the figures from its JSON."""
 
-# Records are written this many at a time; where the peers take 500 or 1,000, our users send 256.
+# Records of a message: what our users send, where the peers take 500 or 1,000 at a time.
 BATCH = 256
-# More than any run ends with; an upload ends by the clock.
+# More than any run reaches: an upload ends by the clock.
 RECORDS_PER_SECOND = 5_000_000
 
 
@@ -26,7 +26,10 @@ def sizes(name, case):
         connections = each // 100 if name == "ringfeed-shared" else each
         return ["--subscribers", each, "--connections", connections, *seconds]
     each = case["subscribers"]
-    return ["--rate", case["rate"], "--subscribers", each, "--connections", each, *seconds]
+    # As the harness does.
+    warmup = f"{min(500, int(case['seconds'] * 250))}ms"
+    rate = ["--rate", case["rate"], "--warmup", warmup]
+    return [*rate, "--subscribers", each, "--connections", each, *seconds]
 
 
 # Ours, and what the peers' harness calls it.
@@ -36,6 +39,7 @@ FIGURES = {
     "records_per_second": "records_per_second",
     "server_cpu_seconds": "server_cpu_seconds",
     "server_cpu_seconds_per_million": "server_cpu_seconds_per_million",
+    "client_cpu_seconds_per_million": "client_cpu_seconds_per_million",
     "server_peak_rss_bytes": "server_peak_bytes",
     "fdatasync_micros_before": "fdatasync_micros_before",
     "fdatasync_micros_after": "fdatasync_micros_after",
@@ -46,8 +50,8 @@ PERCENTILES = ("p50", "p90", "p99", "p999", "max")
 def figures(said, case):
     """The JSON of `ringfeed bench` in the harness' words."""
     names = dict(FIGURES)
-    if case.work == "fanout":
-        # Deliveries are what the peers count there.
+    if case.work in ("replay", "fanout"):
+        # What subscribers get is what the peers count there.
         del names["records"], names["records_per_second"]
         names |= {"deliveries": "records", "deliveries_per_second": "records_per_second"}
     if case.work == "latency":
@@ -55,6 +59,8 @@ def figures(said, case):
         del names["records_per_second"]
     found = {theirs: need(said, ours) for ours, theirs in names.items()}
     if case.work == "latency":
+        if not need(said, "latency_samples"):
+            raise ValueError("`ringfeed bench` timed no record")
         times = need(said, "latency_micros")
         found["latency"] = {f"{name}_micros": need(times, name) for name in PERCENTILES}
     return found

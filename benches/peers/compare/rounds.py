@@ -1,9 +1,12 @@
 """Runs every case on every system, round after round, so that a machine that changes over time
 changes for all of them."""
 
+import contextlib
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -62,13 +65,20 @@ def peer(place, case, name):
 
 def answer(command):
     """The last line that the command prints, as JSON."""
+    # A session of its own, so that its servers go with it however it ends.
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT)
+        out, errors = process.communicate(timeout=LIMIT)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"no end after {LIMIT} s") from None
-    if done.returncode != 0:
-        raise RuntimeError(" ".join(done.stderr.split())[-400:] or f"exit {done.returncode}")
-    lines = done.stdout.strip().splitlines()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode != 0:
+        raise RuntimeError(" ".join(errors.split())[-400:] or f"exit {process.returncode}")
+    lines = out.strip().splitlines()
     if not lines:
         raise RuntimeError("it printed nothing")
     return json.loads(lines[-1])
@@ -94,4 +104,5 @@ def tell(run):
         figure = f"p50 {times['p50_micros']:,.0f} µs, p99 {times['p99_micros']:,.0f} µs"
     else:
         figure = f"{run['records_per_second']:,.0f}/s"
-    print(f"{run['round']} {run['work']} {what}: {run['system']} {figure}", file=sys.stderr, flush=True)
+    line = f"{run['round']} {run['work']} {what}: {run['system']} {figure}"
+    print(line, file=sys.stderr, flush=True)

@@ -31,7 +31,7 @@ def section(figures, work):
         system = SYSTEMS[name]
         lines.append(f"| {system.title} | {system.promise} | {' | '.join(cells)} |")
     lines += ratios(figures, work, cases)
-    return "\n".join([*lines, "", spread(figures, work), *failures(figures, work)])
+    return "\n".join([*lines, "", *spread(figures, work), *failures(figures, work)])
 
 
 def cell(figures, work, case, name):
@@ -86,18 +86,19 @@ def spread(figures, work):
     measure = P50 if work == "latency" else RATE
     keys = [key for key in figures.good if key[0] == work and len(figures.good[key]) > 1]
     if not keys:
-        return ""
+        return []
     widest = max(keys, key=lambda key: figures.spread(measure, *key))
     _, case, name = widest
     share = figures.spread(measure, *widest)
-    return (
-        f"The rounds lie furthest apart for {SYSTEMS[name].title}, {words.case(work, case)}: "
-        f"{share:.0%} of the median.\n"
-    )
+    where = f"{SYSTEMS[name].title}, {words.case(work, case)}"
+    return [f"The rounds lie furthest apart for {where}: {share:.0%} of the median.", ""]
 
 
 def failures(figures, work):
     """Why a cell says that it failed, once for each."""
     found = [(key, runs[0]["error"]) for key, runs in figures.bad.items() if key[0] == work]
-    lines = [f"- {SYSTEMS[name].title}, {words.case(work, case)}: {error[:200]}" for (_, case, name), error in found]
+    lines = [
+        f"- {SYSTEMS[name].title}, {words.case(work, case)}: {error[:200]}"
+        for (_, case, name), error in found
+    ]
     return [*lines, ""] if lines else []

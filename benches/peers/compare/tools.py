@@ -50,7 +50,8 @@ def redis(tools):
         return
     packages = tools / "deb"
     packages.mkdir(exist_ok=True)
-    subprocess.run(["apt-get", "download", *REDIS], cwd=packages, check=True)
+    if subprocess.run(["apt-get", "download", *REDIS], cwd=packages).returncode != 0:
+        raise SystemExit("no redis-server: install it, or let `apt-get update` find Debian's")
     for package in packages.glob("*.deb"):
         subprocess.run(["dpkg-deb", "-x", package, tools / "redis"], check=True)
     start = tools / "bin/redis-server"

@@ -17,7 +17,8 @@ def micros(value):
 
 
 def cpu(value):
-    return "–" if value is None else digits(value)
+    """Less than a clock tick is no figure."""
+    return digits(value) if value else "–"
 
 
 def mib(value):
@@ -25,7 +26,9 @@ def mib(value):
 
 
 def times(value):
-    return f"{value:.0f} ×" if value >= 10 else f"{value:.2g} ×" if value >= 1 else f"{value:.2f} ×"
+    if value >= 10:
+        return f"{value:.0f} ×"
+    return f"{value:.1f} ×" if value >= 1 else f"{value:.2f} ×"
 
 
 def digits(value):
@@ -53,15 +56,14 @@ def plural(count, noun):
 
 def flushes(runs):
     """The disk's flush beside the runs, in a sentence."""
-    found = [run[name] for run in runs for name in FLUSHES if name in run]
+    found = sorted(run[name] for run in runs for name in FLUSHES if name in run)
     if not found:
         return ""
-    found.sort()
+    least, most = found[0], found[-1]
     return (
-        f"Around the runs themselves a 4 KiB append and fdatasync took {median(found):,.0f} µs at the "
-        f"median, {found[0]:,.0f} at the least and {found[-1]:,.0f} at the most: a disk that is still "
-        "writing what the last run left behind is slow for a while, which is why the order changes "
-        "from round to round."
+        f"Right before and after the runs a 4 KiB append and fdatasync took {median(found):,.0f} µs at\n"
+        f"the median, {least:,.0f} µs at the least and {most:,.0f} µs at the most. For a while the disk is\n"
+        "busy with what the last run left, which is why the order changes from round to round."
     )
 
 

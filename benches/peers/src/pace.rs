@@ -21,24 +21,27 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Starts now.
+    /// Records are due from `start` on, each `interval` nanoseconds after the last.
     #[expect(
         deprecated,
         reason = "the new way is unsafe code; this owned descriptor is closed here"
     )]
-    pub fn new(records_per_second: u64) -> Result<Self> {
-        let interval = 1_000_000_000 / records_per_second;
+    pub fn new(start: Instant, interval: u64) -> Result<Self> {
         let tick = Duration::from_nanos(interval).max(SHORTEST);
         let tick = Timespec {
             tv_sec: 0,
             tv_nsec: i64::from(tick.subsec_nanos()),
         };
+        let first = start.saturating_duration_since(Instant::now());
+        let first = Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(first.subsec_nanos()).max(1),
+        };
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-        let start = Instant::now();
         let spec = Itimerspec {
             it_interval: tick,
-            it_value: tick,
+            it_value: first,
         };
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &spec)?;
         Ok(Self {
@@ -48,18 +51,15 @@ impl Pace {
         })
     }
 
-    pub fn start(&self) -> Instant {
-        self.start
-    }
-
     /// Nanoseconds between two records.
     pub fn interval(&self) -> u64 {
         self.interval
     }
 
-    /// How many records were due since the start: number n at n intervals after it.
+    /// How many records were due so far: number n at n intervals after the start.
     pub fn due(&self) -> u64 {
-        self.start.elapsed().as_nanos() as u64 / self.interval + 1
+        let since = Instant::now().checked_duration_since(self.start);
+        since.map_or(0, |since| since.as_nanos() as u64 / self.interval + 1)
     }
 
     /// Waits for the next tick.

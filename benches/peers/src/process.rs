@@ -67,17 +67,7 @@ impl Server {
 
     /// User and system time of all its threads so far, the ended ones included.
     pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
-        // The name in brackets may hold spaces; utime and stime are the 12th and 13th after it.
-        let (_, rest) = stat.rsplit_once(')').context("an odd /proc/pid/stat")?;
-        let ticks = |at| -> Result<f64> {
-            Ok(rest
-                .split_whitespace()
-                .nth(at)
-                .context("a short /proc/pid/stat")?
-                .parse()?)
-        };
-        Ok((ticks(11)? + ticks(12)?) / TICKS)
+        cpu_seconds(&self.pid.to_string())
     }
 
     /// Its memory at its largest so far, in bytes.
@@ -94,6 +84,18 @@ impl Server {
         self.child.kill().await?;
         Ok(())
     }
+}
+
+/// Of a process by its id, or of ours as "self".
+pub fn cpu_seconds(pid: &str) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The name in brackets may hold spaces; utime and stime are the 12th and 13th after it.
+    let (_, rest) = stat.rsplit_once(')').context("an odd /proc/pid/stat")?;
+    let ticks = |at| -> Result<f64> {
+        let word = rest.split_whitespace().nth(at);
+        Ok(word.context("a short /proc/pid/stat")?.parse()?)
+    };
+    Ok((ticks(11)? + ticks(12)?) / TICKS)
 }
 
 /// The command as a reader can repeat it, without this run's paths.

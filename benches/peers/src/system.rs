@@ -13,7 +13,7 @@ pub struct Site<'a> {
 }
 
 /// One way to run one system. A lane is what it calls a stream, a key or a subject.
-pub trait System: Send + Sync + 'static {
+pub trait System: Clone + Send + Sync + 'static {
     type Writer: Writer;
     type Reader: Reader;
 

@@ -15,6 +15,14 @@ pub enum Care {
     Content,
 }
 
+/// How a reader takes the time from when a record was due to when it is seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    pub start: Instant,
+    /// Records that were due earlier than this after the start are not timed.
+    pub warm_nanos: u64,
+}
+
 #[derive(Debug)]
 pub struct Tally {
     lane: usize,
@@ -24,13 +32,12 @@ pub struct Tally {
     missing: u64,
     repeated: u64,
     rolling: Rolling,
-    /// The run's start, where the readers also take the time from due to seen.
-    timed_from: Option<Instant>,
+    timing: Option<Timing>,
     micros: Vec<u32>,
 }
 
 impl Tally {
-    pub fn new(lane: usize, care: Care, timed_from: Option<Instant>) -> Self {
+    pub fn new(lane: usize, care: Care, timing: Option<Timing>) -> Self {
         Self {
             lane,
             care,
@@ -39,7 +46,7 @@ impl Tally {
             missing: 0,
             repeated: 0,
             rolling: Rolling::default(),
-            timed_from,
+            timing,
             micros: Vec::new(),
         }
     }
@@ -78,8 +85,11 @@ impl Tally {
         if self.care == Care::Content {
             self.rolling.add(record);
         }
-        if let Some(start) = self.timed_from {
-            let late = (start.elapsed().as_nanos() as u64).saturating_sub(head.due) / 1000;
+        if let Some(timing) = self.timing
+            && head.due >= timing.warm_nanos
+        {
+            let now = timing.start.elapsed().as_nanos() as u64;
+            let late = now.saturating_sub(head.due) / 1000;
             self.micros.push(u32::try_from(late).unwrap_or(u32::MAX));
         }
         Ok(())

@@ -36,7 +36,7 @@ impl<S: System> Bench<'_, S> {
             readers.spawn(follow(reader, tally, goal.clone(), Arc::clone(progress)));
         }
         let writer = self.system.writer(self.port, 0).await?;
-        let cpu = self.server.cpu_seconds()?;
+        let cpu = self.cpu()?;
         let start = Instant::now();
         let writing = tokio::spawn(write(writer, progress.clone(), goal, start + time));
         let ended = join(readers, &progress).await;

@@ -23,7 +23,7 @@ impl<S: System> Bench<'_, S> {
         for lane in 0..connections {
             writers.push(self.system.writer(self.port, lane).await?);
         }
-        let cpu = self.server.cpu_seconds()?;
+        let cpu = self.cpu()?;
         let start = Instant::now();
         let mut tasks = JoinSet::new();
         for (lane, writer) in writers.into_iter().enumerate() {

@@ -8,15 +8,20 @@ use std::{
 };
 
 use anyhow::{Context as _, Result};
-use tokio::task::JoinSet;
+use tokio::{runtime, sync::oneshot, task::JoinSet};
 
 use super::{Bench, Figures, Goal, Latency, follow, join};
 use crate::{
     pace::Pace,
     record::{LEN, Records},
     system::{System, Writer},
-    tally::{Care, Tally},
+    tally::{Care, Tally, Timing},
 };
+
+/// From everything being ready to the first record.
+const LEAD: Duration = Duration::from_millis(50);
+/// Of a run of two seconds and more; a quarter of a shorter one.
+const WARMUP: Duration = Duration::from_millis(500);
 
 impl<S: System> Bench<'_, S> {
     pub async fn latency(&self, rate: u64, subscribers: usize, time: Duration) -> Result<Figures> {
@@ -25,26 +30,22 @@ impl<S: System> Bench<'_, S> {
         for _ in 0..subscribers {
             connected.push(self.system.reader(self.port, 0).await?);
         }
-        let writer = self.system.writer(self.port, 0).await?;
-        let cpu = self.server.cpu_seconds()?;
-        let pace = Pace::new(rate)?;
-        let (start, interval) = (pace.start(), pace.interval());
-        let goal = Goal::open();
+        let cpu = self.cpu()?;
+        let interval = 1_000_000_000 / rate;
+        let goal = Goal::of((rate as f64 * time.as_secs_f64()) as u64);
+        let start = Instant::now() + LEAD;
+        let warm_nanos = WARMUP.min(time / 4).as_nanos() as u64;
+        let timing = Some(Timing { start, warm_nanos });
         let progress: Vec<Arc<AtomicU64>> = (0..subscribers).map(|_| Arc::default()).collect();
         let mut readers = JoinSet::new();
         for (at, (reader, progress)) in connected.into_iter().zip(&progress).enumerate() {
             let care = if at == 0 { Care::Content } else { Care::Order };
-            let tally = Tally::new(0, care, Some(start));
+            let tally = Tally::new(0, care, timing);
             readers.spawn(follow(reader, tally, goal.clone(), Arc::clone(progress)));
         }
-        let writing = tokio::spawn(write(
-            writer,
-            pace,
-            goal,
-            rate * time.as_millis() as u64 / 1000,
-        ));
+        let writing = self.write_on_own_thread(start, interval, goal);
         let ended = join(readers, &progress).await;
-        let written = writing.await?.context("the writer")?;
+        let written = writing.await.context("the writer's thread ended")??;
         let ended = ended?;
         let last = ended
             .iter()
@@ -61,10 +62,36 @@ impl<S: System> Bench<'_, S> {
         figures.latency = Some(percentiles(micros)?);
         Ok(figures)
     }
+
+    /// Writes by the clock, whatever the readers' threads are busy with.
+    fn write_on_own_thread(
+        &self,
+        start: Instant,
+        interval: u64,
+        goal: Goal,
+    ) -> oneshot::Receiver<Result<u64>> {
+        let (done, written) = oneshot::channel();
+        let (system, port) = (self.system.clone(), self.port);
+        let task = async move {
+            let writer = system.writer(port, 0).await?;
+            let pace = Pace::new(start, interval)?;
+            write(writer, pace, goal.get()).await
+        };
+        std::thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build();
+            // Nobody waits for it any more when the readers have failed.
+            done.send(
+                runtime
+                    .map_err(Into::into)
+                    .and_then(|runtime| runtime.block_on(task)),
+            )
+            .ok();
+        });
+        written
+    }
 }
 
-async fn write<W: Writer>(mut writer: W, pace: Pace, goal: Goal, count: u64) -> Result<u64> {
-    goal.set(count);
+async fn write<W: Writer>(mut writer: W, pace: Pace, count: u64) -> Result<u64> {
     let mut records = Records::new(0, pace.interval());
     let mut batch = Vec::with_capacity(1000 * LEN);
     while records.made() < count {
@@ -78,12 +105,7 @@ async fn write<W: Writer>(mut writer: W, pace: Pace, goal: Goal, count: u64) -> 
         records.fill(&mut batch, size);
         writer.send(&batch).await?;
     }
-    let sent = Instant::now();
     writer.settle().await?;
-    let late = sent.elapsed();
-    if late > Duration::from_secs(10) {
-        eprintln!("the last records were acknowledged {late:?} after they were sent");
-    }
     Ok(records.made())
 }
 

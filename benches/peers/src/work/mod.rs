@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     disk,
-    process::Server,
+    process::{Server, cpu_seconds},
     system::{Reader, Site, System},
     tally::Tally,
 };
@@ -55,6 +55,7 @@ pub struct Figures {
     pub records_per_second: f64,
     pub server_cpu_seconds: f64,
     pub server_cpu_seconds_per_million: f64,
+    pub client_cpu_seconds_per_million: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub latency: Option<Latency>,
 }
@@ -126,18 +127,34 @@ fn free_port() -> Result<u16> {
 }
 
 impl<S: System> Bench<'_, S> {
-    /// The figures of `records` moved since `start` at which the server had used `cpu` seconds.
-    fn figures(&self, records: u64, seconds: f64, cpu: f64) -> Result<Figures> {
-        let used = self.server.cpu_seconds()? - cpu;
+    /// To be called when the timed part begins.
+    fn cpu(&self) -> Result<Cpu> {
+        let (server, client) = (self.server.cpu_seconds()?, cpu_seconds("self")?);
+        Ok(Cpu { server, client })
+    }
+
+    /// The figures of `records` moved since `cpu` was taken.
+    fn figures(&self, records: u64, seconds: f64, cpu: Cpu) -> Result<Figures> {
+        let now = self.cpu()?;
+        let (server, client) = (now.server - cpu.server, now.client - cpu.client);
+        let per_million = |seconds: f64| seconds / records as f64 * 1e6;
         Ok(Figures {
             records,
             seconds,
             records_per_second: records as f64 / seconds,
-            server_cpu_seconds: used,
-            server_cpu_seconds_per_million: used / records as f64 * 1e6,
+            server_cpu_seconds: server,
+            server_cpu_seconds_per_million: per_million(server),
+            client_cpu_seconds_per_million: per_million(client),
             latency: None,
         })
     }
+}
+
+/// CPU seconds used so far.
+#[derive(Debug, Clone, Copy)]
+struct Cpu {
+    server: f64,
+    client: f64,
 }
 
 /// How many records the writer will have written: known only once it nears its end.
@@ -158,8 +175,12 @@ impl Goal {
         self.0.store(records, Ordering::Release);
     }
 
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
     fn reached(&self, seen: u64) -> bool {
-        seen >= self.0.load(Ordering::Acquire)
+        seen >= self.get()
     }
 }
 

@@ -17,7 +17,7 @@ impl<S: System> Bench<'_, S> {
         self.system.prepare(self.port, 1).await?;
         self.load(count).await?;
         let progress = [Arc::default()];
-        let cpu = self.server.cpu_seconds()?;
+        let cpu = self.cpu()?;
         let start = Instant::now();
         let reader = self.system.reader(self.port, 0).await?;
         let tally = Tally::new(0, Care::Content, None);
