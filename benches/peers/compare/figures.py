@@ -62,6 +62,14 @@ class Figures:
             return None
         return median(measure.of(run) for run in self.good[key])
 
+    def kept_up(self, work, case, name):
+        """Whether a system delivered what an open loop sent about as fast as it was sent."""
+        options = dict(case)
+        if work != "latency":
+            return True
+        due = options["rate"] * options["subscribers"]
+        return self.value(RATE, work, case, name) > 0.9 * due
+
     def spread(self, measure, *key):
         """How far the rounds lie apart, as a share of their median."""
         values = [measure.of(run) for run in self.good.get(key, [])]

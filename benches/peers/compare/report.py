@@ -12,9 +12,10 @@ Written by `{command}`
 on {date} in {minutes} minutes, not by hand. The figures of every run are in
 [benchmarks.json](benchmarks.json).
 
-Every system does the same work in one run, in turn: {rounds}. **Bold** is the best peer, of those
-that answer or deliver after fsync and of the others. Server and clients share the machine's cores
-over loopback; every writer and subscriber has a connection of its own, where nothing else is said.
+Every system does the same work in one run, in turn: {rounds}.
+**Bold** is the best peer, of those that answer or deliver after fsync and of the others. Server and
+clients share the machine's cores over loopback; every writer and subscriber has a connection of its
+own, where nothing else is said.
 
 The clients are raw ones on both sides: no client library limits a figure, so that a peer may do
 better here than with the library its users have. Records have about 112 bytes. What is moved is
@@ -25,10 +26,10 @@ content as well, and a run that lost, doubled or changed a record has failed.
 HOW = """\
 ## How each is used
 
-- **ringfeed**: `ringfeed bench`, messages of 256 records. With *immediate* visibility subscribers get
-  a record before its flush; its acknowledgement still waits for it. Of a timed fan-out, all readers
-  but one check counts and offsets only; each record is then checked by every reader in a pass that
-  is not timed.
+- **ringfeed**: `ringfeed bench`, messages of 256 records; uploads share one feed, where the peers'
+  writers have a stream or a key each. With *immediate* visibility subscribers get a record before its
+  flush; its acknowledgement still waits for it. In a timed fan-out all readers but one check counts
+  and offsets only; in a pass that is not timed each of them checks every record.
 - **NATS core**: publishes without acknowledgement.
 - **JetStream**: a file stream for each writer. *always* is `sync_interval: always`, else it flushes
   every two minutes. Async publishes leave 4,000 unanswered; atomic batches have 1,000 records, four

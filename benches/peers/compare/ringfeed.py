@@ -50,13 +50,10 @@ PERCENTILES = ("p50", "p90", "p99", "p999", "max")
 def figures(said, case):
     """The JSON of `ringfeed bench` in the harness' words."""
     names = dict(FIGURES)
-    if case.work in ("replay", "fanout"):
+    if case.work != "ingest":
         # What subscribers get is what the peers count there.
         del names["records"], names["records_per_second"]
         names |= {"deliveries": "records", "deliveries_per_second": "records_per_second"}
-    if case.work == "latency":
-        # The rate is given; what is found is the time.
-        del names["records_per_second"]
     found = {theirs: need(said, ours) for ours, theirs in names.items()}
     if case.work == "latency":
         if not need(said, "latency_samples"):

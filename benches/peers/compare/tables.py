@@ -31,6 +31,8 @@ def section(figures, work):
         system = SYSTEMS[name]
         lines.append(f"| {system.title} | {system.promise} | {' | '.join(cells)} |")
     lines += ratios(figures, work, cases)
+    if any("†" in line for line in lines):
+        lines += ["", "† did not keep up with the rate: the longer the run, the longer the times."]
     return "\n".join([*lines, "", *spread(figures, work), *failures(figures, work)])
 
 
@@ -54,7 +56,8 @@ def cell(figures, work, case, name):
         found = f"{written(P50, words.micros)} / {written(P99, words.micros)}"
     else:
         found = written(RATE, words.rate)
-    return f"{found} ({words.cpu(figures.value(CPU, *key))})"
+    mark = "" if figures.kept_up(*key) else " †"
+    return f"{found} ({words.cpu(figures.value(CPU, *key))}){mark}"
 
 
 def ratios(figures, work, cases):

@@ -43,6 +43,16 @@ class Page(unittest.TestCase):
         self.assertIn("| s2-lite | after fsync | failed |", page)
         self.assertIn("- s2-lite, 1 connection: 3 missing", page)
 
+    def test_a_system_that_falls_behind_an_open_loop_is_marked(self):
+        options = {"rate": 100, "subscribers": 10}
+        times = {f"p{name}_micros": 5 for name in (50, 99)}
+        run = ingest("nats", 990) | {"work": "latency", "options": options, "latency": times}
+        behind = run | {"system": "redis-always", "records_per_second": 890}
+        page = tables.section(Figures([run, behind]), "latency")
+        self.assertIn("| NATS core | nothing kept | **5** / **5** (1.00) |", page)
+        self.assertIn("| Redis always | after fsync | **5** / **5** (1.00) † |", page)
+        self.assertIn("did not keep up", page)
+
     def test_a_figure_that_ringfeed_does_not_print_is_named(self):
         case = works.case("replay", ["ringfeed"], records=10)
         with self.assertRaisesRegex(KeyError, "printed no 'seconds'"):
