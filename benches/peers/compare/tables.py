@@ -8,7 +8,7 @@ HEADS = {
     "ingest": ("Ingest", "acknowledged records/s (server CPU-s per million)"),
     "replay": ("Replay of stored records by one reader", "records/s (server CPU-s per million)"),
     "fanout": ("Fan-out", "delivered records/s (server CPU-s per million)"),
-    "latency": ("Latency from when a record was due", "µs, p50 / p99 (server CPU-s per million)"),
+    "latency": ("Latency from when a record was due", "µs, p50 / p99, less is better (server CPU-s per million)"),
 }
 
 DURABLE = ("the best durable peer", True)

@@ -29,7 +29,9 @@ impl System for Redis {
     fn command(&self, site: &Site<'_>) -> Result<Command> {
         let mut command = Command::new(site.tools.join("redis-server"));
         command.args(["--bind", "127.0.0.1", "--port", &site.port.to_string()]);
-        command.args(["--save", "", "--appendonly", "yes", "--appendfsync"]);
+        // No snapshots, and no rewriting of the log in the middle of a run.
+        command.args(["--save", "", "--auto-aof-rewrite-percentage", "0"]);
+        command.args(["--appendonly", "yes", "--appendfsync"]);
         command.arg(match self {
             Self::Always => "always",
             Self::Everysec => "everysec",
