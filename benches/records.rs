@@ -9,7 +9,7 @@ use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message as _;
 use ringfeed::{
-    model::{Chunk, DecimalParts, NewRecord},
+    model::{Chunk, DecimalParts, Frames, NewRecord},
     proto::{
         v1,
         wire::{self, Limits},
@@ -75,10 +75,12 @@ fn chunk(criterion: &mut Criterion) {
             event_time: 0,
         })
         .collect();
-    let stored = Chunk::build(7, 7, &new);
+    let (stored, _) = Frames::of(&new).seal(7, 7);
     let mut group = criterion.benchmark_group("chunk");
     group.throughput(per_record());
-    group.bench_function("build", |b| b.iter(|| Chunk::build(7, 7, black_box(&new))));
+    group.bench_function("build", |b| {
+        b.iter(|| Frames::of(black_box(&new)).seal(7, 7));
+    });
     group.bench_function("parse", |b| b.iter(|| Chunk::parse(7, stored.body())));
     group.bench_function("filter_by_key", |b| {
         b.iter(|| {

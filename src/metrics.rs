@@ -1,7 +1,7 @@
 //! Every metric as a verb. Labels come from closed sets: feed, reason, engine, rpc, code; never
 //! a peer or a subscriber. Imports nothing of ringfeed.
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
@@ -26,6 +26,7 @@ pub struct FeedMetrics {
     keys: Gauge,
     producers: Gauge,
     subscribers: Gauge,
+    stalled: Gauge,
     slowest_lag: Gauge,
     eviction_eta: Gauge,
     append_to_ack: Histogram,
@@ -72,6 +73,7 @@ impl FeedMetrics {
             keys: gauge("ringfeed_keys"),
             producers: gauge("ringfeed_producers_connected"),
             subscribers: gauge("ringfeed_subscribers"),
+            stalled: gauge("ringfeed_subscribers_stalled"),
             slowest_lag: gauge("ringfeed_slowest_subscriber_lag_records"),
             eviction_eta: gauge("ringfeed_time_to_eviction_seconds"),
             append_to_ack: histogram("ringfeed_append_to_ack_seconds"),
@@ -132,6 +134,10 @@ impl FeedMetrics {
         self.subscribers.set(subscribers as f64);
     }
 
+    pub fn set_stalled(&self, subscribers: u64) {
+        self.stalled.set(subscribers as f64);
+    }
+
     /// `None`: eviction is not in sight of any subscriber.
     pub fn set_slowest(&self, lag_records: u64, eviction_eta: Option<Duration>) {
         self.slowest_lag.set(lag_records as f64);
@@ -153,16 +159,52 @@ impl FeedMetrics {
     }
 }
 
+/// Messages made for followers; made once, so that the hot path looks nothing up.
+#[derive(Clone)]
+pub struct ViewMetrics {
+    computed: Counter,
+    shared: Counter,
+}
+
+impl std::fmt::Debug for ViewMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ViewMetrics").finish_non_exhaustive()
+    }
+}
+
+impl ViewMetrics {
+    #[expect(clippy::new_without_default, reason = "it registers the metrics")]
+    pub fn new() -> Self {
+        Self {
+            computed: counter!("ringfeed_views_computed_total"),
+            shared: counter!("ringfeed_views_shared_total"),
+        }
+    }
+
+    pub fn count_computed(&self) {
+        self.computed.increment(1);
+    }
+
+    pub fn count_shared(&self) {
+        self.shared.increment(1);
+    }
+}
+
 pub fn observe_flush(took: Duration) {
     histogram!("ringfeed_flush_seconds").record(took.as_secs_f64());
 }
 
+/// Looked up once: each is counted for each message to each subscriber.
+static WINDOW_HITS: LazyLock<Counter> = LazyLock::new(|| counter!("ringfeed_window_hits_total"));
+static WINDOW_MISSES: LazyLock<Counter> =
+    LazyLock::new(|| counter!("ringfeed_window_misses_total"));
+
 pub fn count_window_hit() {
-    counter!("ringfeed_window_hits_total").increment(1);
+    WINDOW_HITS.increment(1);
 }
 
 pub fn count_window_miss() {
-    counter!("ringfeed_window_misses_total").increment(1);
+    WINDOW_MISSES.increment(1);
 }
 
 pub fn set_window_bytes(bytes: usize) {
@@ -215,7 +257,7 @@ pub fn describe() {
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 15] = [
+const COUNTERS: [(&str, &str); 17] = [
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -226,6 +268,8 @@ const COUNTERS: [(&str, &str); 15] = [
     ("ringfeed_gaps_total", "Gaps told to subscribers, by reason."),
     ("ringfeed_window_hits_total", "Reads answered from memory."),
     ("ringfeed_window_misses_total", "Reads answered from the store."),
+    ("ringfeed_views_computed_total", "Messages of records made for subscribers."),
+    ("ringfeed_views_shared_total", "Messages of records taken as another subscriber had them made."),
     ("ringfeed_block_read_bytes_total", "Bytes of blocks read from the store."),
     ("ringfeed_block_written_bytes_total", "Bytes of blocks written to the store."),
     ("ringfeed_rpc_started_total", "Calls begun."),
@@ -234,7 +278,7 @@ const COUNTERS: [(&str, &str); 15] = [
 ];
 
 #[rustfmt::skip]
-const GAUGES: [(&str, &str); 14] = [
+const GAUGES: [(&str, &str); 15] = [
     ("ringfeed_oldest_offset", "Oldest offset that can be read."),
     ("ringfeed_next_offset", "One beyond the newest offset."),
     ("ringfeed_ring_bytes", "Bytes in the ring."),
@@ -243,6 +287,7 @@ const GAUGES: [(&str, &str); 14] = [
     ("ringfeed_keys", "Keys seen."),
     ("ringfeed_producers_connected", "Producers with an open upload."),
     ("ringfeed_subscribers", "Open subscriptions."),
+    ("ringfeed_subscribers_stalled", "Subscriptions that are behind and took nothing for 10 s."),
     ("ringfeed_slowest_subscriber_lag_records", "Records the slowest subscriber is behind."),
     ("ringfeed_time_to_eviction_seconds", "Until eviction reaches a subscriber; +Inf: not in sight."),
     ("ringfeed_window_bytes", "Bytes of records kept in memory."),

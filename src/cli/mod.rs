@@ -1,7 +1,9 @@
 //! The command line: one file per command. Parses, runs, and turns the end into an exit code.
 
 mod args;
+mod bench;
 mod check;
+mod child;
 mod cursor_file;
 mod demo;
 mod exit;
@@ -48,6 +50,7 @@ enum Command {
     Subscribers(subscribers::SubscribersArgs),
     Feeds(feeds::FeedsArgs),
     Check(check::CheckArgs),
+    Bench(Box<bench::BenchArgs>),
 }
 
 /// The whole process: parses its arguments, runs the command, says how it ended.
@@ -80,6 +83,7 @@ impl Command {
             Self::Subscribers(args) => block_on(args.run()),
             Self::Feeds(args) => block_on(args.run()),
             Self::Check(args) => args.run(),
+            Self::Bench(args) => args.run(),
         }
     }
 }

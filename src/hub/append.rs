@@ -6,74 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::timeout,
 };
 
-use super::{AppendError, Feed, commit::Job, producers::ProducerKey};
+use super::{AppendError, Feed, batch::Batch, commit::Job};
 use crate::{
     model::{Epoch, Span},
-    proto::wire::{self, Checked, Invalid, Limits},
+    proto::wire::Invalid,
 };
 
-/// What a waiting batch costs beside its bytes.
+/// What a waiting batch costs beside its bytes, and each of its records.
 const BATCH_OVERHEAD: usize = 256;
-
-/// What an invalid record does to the batch it is in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// The valid records are stored.
-    StoreValid,
-    /// All records are stored, or none.
-    Atomic,
-}
-
-/// One record of a batch: fit to be stored, or why not.
-#[derive(Debug)]
-pub(super) struct Item {
-    pub checked: Result<Checked, Invalid>,
-    /// Content hash, for records of a producer.
-    pub hash: u64,
-}
-
-/// Records of one upload for one feed, checked.
-#[derive(Debug)]
-pub struct Batch {
-    pub(super) producer: Option<(ProducerKey, u64)>,
-    pub(super) items: Vec<Item>,
-    pub(super) mode: Mode,
-    bytes: usize,
-}
-
-impl Batch {
-    /// Checks `records` as they came. `producer` is who numbered them, and the first number.
-    pub fn check(
-        records: Vec<Bytes>,
-        producer: Option<(ProducerKey, u64)>,
-        mode: Mode,
-        limits: &Limits,
-        now: i64,
-    ) -> Self {
-        let bytes = records.iter().map(Bytes::len).sum();
-        let mut sequence = producer.as_ref().map(|(_, first)| *first);
-        let items = records.into_iter().map(|bytes| {
-            let hash = sequence.map_or(0, |n| wire::content_hash(&bytes, n));
-            sequence = sequence.map(|n| n.wrapping_add(1));
-            Item {
-                checked: wire::check(bytes, limits, now),
-                hash,
-            }
-        });
-        Self {
-            items: items.collect(),
-            producer,
-            mode,
-            bytes,
-        }
-    }
-}
+const RECORD_OVERHEAD: usize = 40;
 
 /// What became of a batch; given when it is durable.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -163,8 +109,8 @@ impl Appender {
         feed: &Arc<Feed>,
         batch: Batch,
     ) -> Result<Pending, AppendError> {
-        let cost = (batch.bytes + batch.items.len() * size_of::<Item>() + BATCH_OVERHEAD)
-            .min(self.max_bytes);
+        let records = batch.frames.len() * RECORD_OVERHEAD;
+        let cost = (batch.frames.body_len() + records + BATCH_OVERHEAD).min(self.max_bytes);
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
         let permit = timeout(
             self.max_wait,

@@ -95,14 +95,14 @@ impl Writer {
         let mut appended = Vec::with_capacity(groups.len());
         let mut failed = vec![];
         let mut failures: HashMap<FeedId, StoreFailure> = HashMap::new();
-        for group in groups {
+        for mut group in groups {
             let feed = group.feed.id();
             // What a producer sent after a batch that failed would leave a hole: it fails too.
             if failures.contains_key(&feed) {
                 failed.push(group);
                 continue;
             }
-            match self.append(&group) {
+            match self.append(&mut group) {
                 Ok(chunk) => appended.push((group, chunk)),
                 Err(error) => {
                     failures.insert(feed, StoreFailure::from(error));
@@ -134,12 +134,12 @@ impl Writer {
         }
     }
 
-    fn append(&self, group: &Group) -> Result<Chunk, StoreError> {
+    fn append(&self, group: &mut Group) -> Result<Chunk, StoreError> {
         for (id, born) in &group.births {
             save::put_mark(self.engine.as_ref(), group.feed.id(), *id, born)?;
         }
         let chunk = group.feed.ring.append(Append {
-            records: &group.records,
+            records: std::mem::take(&mut group.frames),
             ingest_time: group.ingest_time,
             marks: &group.marks,
             unit: group.unit,
@@ -181,7 +181,8 @@ impl Writer {
             return;
         }
         group.feed.see(chunk, &group.seen, group.ingest_time);
-        self.window.push(group.feed.id(), chunk.clone());
+        let keys = group.seen.iter().map(|meta| meta.key).collect();
+        self.window.push(group.feed.id(), chunk.clone(), Some(keys));
         group.feed.publish(group.feed.ring.bounds());
     }
 }

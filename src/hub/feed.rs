@@ -6,35 +6,20 @@ use std::{
 };
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
-use tokio::sync::watch;
 
 use super::{
     info::Infos,
-    keys::{KeyId, KeyTable, Seen},
+    keys::{KeyIds, KeyTable, SeenMeta},
     producers::Producers,
     rate::Rate,
+    tail::{Life, Tail},
+    views::Filters,
 };
 use crate::{
     metrics::{FeedMetrics, RingFigures},
-    model::{
-        Bounds, Chunk, Epoch, FeedId, FeedName, FeedSpec, Offset, PayloadKind, UnixNanos,
-        Visibility,
-    },
+    model::{Bounds, Chunk, Epoch, FeedId, FeedName, FeedSpec, Offset, UnixNanos, Visibility},
     store::Ring,
 };
-
-/// What followers may see of a feed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visible {
-    pub bounds: Bounds,
-    pub life: Life,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Life {
-    Open,
-    Deleted,
-}
 
 /// How fast a feed takes records in.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -47,11 +32,14 @@ pub struct FeedRates {
 pub struct Feed {
     pub(super) ring: Arc<dyn Ring>,
     pub(super) metrics: FeedMetrics,
+    /// The key filters that followers have in use.
+    pub(super) filters: Filters,
     id: FeedId,
     name: FeedName,
     epoch: Epoch,
     spec: RwLock<FeedSpec>,
-    visible: watch::Sender<Visible>,
+    key_ids: Arc<KeyIds>,
+    tail: Arc<Tail>,
     state: Mutex<FeedState>,
 }
 
@@ -70,14 +58,6 @@ pub(super) struct FeedState {
     bytes: Rate,
 }
 
-/// What the hub keeps of a record between its check and its visibility.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct SeenMeta {
-    pub key: KeyId,
-    pub kind: PayloadKind,
-    pub event_time: UnixNanos,
-}
-
 impl Feed {
     pub(super) fn new(spec: FeedSpec, ring: Arc<dyn Ring>) -> Self {
         let now = Instant::now();
@@ -94,15 +74,14 @@ impl Feed {
         };
         let feed = Self {
             metrics: FeedMetrics::new(spec.name.as_str()),
+            filters: Filters::default(),
             id: spec.id,
             name: spec.name.clone(),
             epoch: spec.epoch,
-            visible: watch::Sender::new(Visible {
-                bounds,
-                life: Life::Open,
-            }),
+            tail: Tail::new(bounds),
             spec: RwLock::new(spec),
             ring,
+            key_ids: Arc::clone(state.keys.ids()),
             state: Mutex::new(state),
         };
         feed.publish(bounds);
@@ -131,15 +110,16 @@ impl Feed {
 
     /// What can be read now.
     pub fn bounds(&self) -> Bounds {
-        self.visible.borrow().bounds
+        self.tail.now().bounds
     }
 
-    pub(super) fn watch(&self) -> watch::Receiver<Visible> {
-        self.visible.subscribe()
+    /// What is visible of it, to be watched.
+    pub(super) fn tail(&self) -> &Arc<Tail> {
+        &self.tail
     }
 
     pub fn is_deleted(&self) -> bool {
-        self.visible.borrow().life == Life::Deleted
+        self.tail.now().life == Life::Deleted
     }
 
     pub fn metrics(&self) -> &FeedMetrics {
@@ -179,6 +159,11 @@ impl Feed {
         Duration::try_from_secs_f64(left / approach).ok()
     }
 
+    /// The numbers of its keys, without waiting for who changes them.
+    pub(super) fn key_ids(&self) -> &KeyIds {
+        &self.key_ids
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, FeedState> {
         self.state.lock()
     }
@@ -191,7 +176,7 @@ impl Feed {
 
     /// Shows followers where the ring stands.
     pub(super) fn publish(&self, bounds: Bounds) {
-        let before = self.visible.borrow().bounds;
+        let before = self.tail.now().bounds;
         self.metrics
             .count_evicted(bounds.head.saturating_sub(before.head));
         self.metrics.set_ring(RingFigures {
@@ -200,32 +185,17 @@ impl Feed {
             bytes: bounds.bytes,
             max_bytes: self.ring.max_bytes(),
         });
-        self.visible.send_if_modified(|visible| {
-            let moved = visible.bounds != bounds;
-            visible.bounds = bounds;
-            moved
-        });
+        self.tail.publish(bounds);
     }
 
     pub(super) fn mark_deleted(&self) {
-        self.visible
-            .send_modify(|visible| visible.life = Life::Deleted);
+        self.tail.mark_deleted();
     }
 
     /// Takes appended records into latest and the rates. They become visible with `publish`.
     pub(super) fn see(&self, chunk: &Chunk, metas: &[SeenMeta], ingest_time: UnixNanos) {
         let mut state = self.state.lock();
-        for ((offset, bytes), meta) in chunk.records().zip(metas) {
-            let (kind, event_time) = (meta.kind, meta.event_time);
-            let seen = Seen {
-                kind,
-                event_time,
-                offset,
-                ingest_time,
-                bytes: &bytes,
-            };
-            state.keys.see(meta.key, &seen);
-        }
+        state.keys.see(chunk, metas);
         let (now, bytes) = (Instant::now(), chunk.body_len() as u64);
         state.seen_to = chunk.span().to;
         state.unsaved_bytes += bytes;

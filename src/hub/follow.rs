@@ -3,31 +3,30 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use tokio::{
     sync::watch,
-    task::spawn_blocking,
-    time::{sleep, timeout},
+    time::{Instant, sleep_until},
 };
 
-use super::{End, Feed, FollowError, Hub, Life, Visible, start::Selection};
+use super::{
+    End, Feed, FollowError, Hub, Life, Visible,
+    read::{Ahead, Ask, Found, read_blocking},
+    start::{Place, first_at},
+    views::{Choice, Draft, Filter, MAX_PASSED, Origin, View},
+};
 use crate::{
     metrics,
-    model::{self, Chunk, Cursor, Epoch, Gap, Offset, Span, UnixNanos},
-    proto::wire,
-    store::{Read, StoreError},
+    model::{self, Cursor, Epoch, Gap, Offset, UnixNanos},
+    store::Clock,
 };
 
-/// Bytes of records in one step: a response of at most 256 KiB with its head.
-const STEP_BYTES: usize = 255 * 1024;
-/// Records passed before a filtered follower hears that it moved.
-const STEP_RECORDS: u64 = 100_000;
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a filtered follower hears nothing while records pass it by.
+const MAX_SILENCE: Duration = Duration::from_secs(10);
 
 /// What a follower comes upon next.
 #[derive(Debug)]
 pub enum Step {
-    Records(Settled),
+    Records(View),
     Gap {
         /// The epoch the gap's offsets belong to.
         epoch: Epoch,
@@ -41,55 +40,72 @@ pub enum Step {
     Ended,
 }
 
-/// Records, and the offsets that they and the selection settle.
-#[derive(Debug)]
-pub struct Settled {
-    pub covers: Span,
-    pub records: Vec<Bytes>,
-    /// Bytes of the records as they lie in a response.
-    pub bytes: usize,
-    /// When the last record passed came in.
-    pub last_ingest: Option<UnixNanos>,
-    pub origin: Origin,
-}
-
-/// Where records were read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Origin {
-    Window,
-    Ring,
-}
-
 /// Follows one feed from one place.
 #[derive(Debug)]
 pub struct Follower {
     hub: Arc<Hub>,
     feed: Arc<Feed>,
     visible: watch::Receiver<Visible>,
-    selection: Selection,
+    selector: u32,
+    filter: Option<Arc<Filter>>,
+    /// Before the second only these offsets.
+    only: Option<(Arc<VecDeque<Offset>>, Offset)>,
+    /// What was returned is settled up to here.
     cursor: Offset,
+    /// Up to here nothing is wanted.
+    passed: Passed,
     end: End,
-    gaps: VecDeque<(Epoch, Gap)>,
+    /// Still to be told.
+    gap: Option<(Epoch, Gap)>,
+    /// The next message, on its way from the ring.
+    ahead: Option<Box<Ahead>>,
+}
+
+/// What a filter let nothing through of, and nobody was told yet.
+#[derive(Clone, Copy, Debug)]
+struct Passed {
+    to: Offset,
+    since: Option<Instant>,
+    last_ingest: Option<UnixNanos>,
+}
+
+impl Passed {
+    fn none(cursor: Offset) -> Self {
+        Self {
+            to: cursor,
+            since: None,
+            last_ingest: None,
+        }
+    }
+
+    fn tell_at(&self) -> Option<Instant> {
+        self.since.map(|since| since + MAX_SILENCE)
+    }
 }
 
 impl Follower {
+    /// `selector` is what its messages say they answer.
     pub(super) fn new(
         hub: Arc<Hub>,
         feed: Arc<Feed>,
-        selection: Selection,
-        cursor: Offset,
+        selector: u32,
+        filter: Option<Arc<Filter>>,
+        place: Place,
         end: End,
-        gap: Option<(Epoch, Gap)>,
     ) -> Self {
-        let visible = feed.watch();
+        let visible = feed.tail().watch();
         Self {
             hub,
             feed,
             visible,
-            selection,
-            cursor,
+            selector,
+            filter,
+            only: place.only,
+            cursor: place.cursor,
+            passed: Passed::none(place.cursor),
             end,
-            gaps: gap.into_iter().collect(),
+            gap: place.gap,
+            ahead: None,
         }
     }
 
@@ -97,16 +113,16 @@ impl Follower {
         &self.feed
     }
 
-    /// The next offset it will look at.
+    /// What is settled ends here.
     pub fn cursor(&self) -> Offset {
         self.cursor
     }
 
     /// From where it can be resumed: what was returned is settled, a gap still to be told is not.
     pub fn resume_at(&self) -> Cursor {
-        match self.gaps.front() {
+        match self.gap {
             Some((epoch, gap)) => Cursor {
-                epoch: *epoch,
+                epoch,
                 offset: gap.span.from,
             },
             None => Cursor {
@@ -129,61 +145,68 @@ impl Follower {
                 feed: self.feed.name().clone(),
             });
         }
-        if let Some((epoch, gap)) = self.gaps.pop_front() {
-            return Ok(self.gap(epoch, gap));
+        if let Some((epoch, gap)) = self.gap.take() {
+            return Ok(self.tell(epoch, gap));
         }
-        let mut settled = Settled {
-            covers: Span::new(self.cursor, self.cursor),
-            records: vec![],
-            bytes: 0,
-            last_ingest: None,
-            origin: Origin::Window,
-        };
         loop {
-            let at = settled.covers.to;
-            let limit = self.limit(visible.bounds.tail);
-            let unfilled = settled.bytes < STEP_BYTES && settled.covers.len() < STEP_RECORDS;
-            if at >= limit || !unfilled {
-                return Ok(self.settle(settled, visible));
+            if self.is_silent_for_long()
+                && let Some(view) = self.settle_passed()
+            {
+                return Ok(Step::Records(view));
             }
-            match self.read(at, visible, STEP_BYTES - settled.bytes).await? {
-                (Read::Records(chunk), origin) => {
-                    let chunk = chunk.slice(Span::new(at, limit));
-                    // A read gives at least one record, however large.
-                    let full = settled.bytes + chunk.body_len() > STEP_BYTES;
-                    if full && !settled.records.is_empty() {
-                        return Ok(self.settle(settled, visible));
+            let limit = self.limit(visible.bounds.tail);
+            if self.passed.to >= limit {
+                return Ok(self.at_limit(visible));
+            }
+            match self.look(limit, visible).await? {
+                Found::View(view) => {
+                    if let Some(step) = self.take(view, visible).await? {
+                        return Ok(step);
                     }
-                    settled.origin = origin;
-                    self.take(&mut settled, &chunk, limit);
                 }
-                (Read::Gap(_), _) if !settled.covers.is_empty() => {
-                    return Ok(self.settle(settled, visible));
-                }
-                (Read::Gap(gap), _) => {
-                    let gap = gap.before(limit);
-                    self.cursor = gap.span.to;
-                    return Ok(self.gap(self.feed.epoch(), gap));
-                }
-                (Read::AtTail, _) => return Ok(self.settle(settled, visible)),
+                Found::Gap(gap) => return Ok(self.come_upon(gap.before(limit))),
+                Found::AtTail => return Ok(self.at_limit(visible)),
             }
         }
     }
 
     /// Waits until there may be more to come upon.
     pub async fn wait(&mut self) {
-        let changed = self.visible.changed();
-        match self.end {
+        let end = match self.end {
             End::IngestTime(time) => {
                 let left = time.saturating_sub(model::now()).max(1_000_000);
-                let left = Duration::from_nanos(left.unsigned_abs());
-                tokio::select! {
-                    _ = changed => {}
-                    () = sleep(left) => {}
-                }
+                Some(Instant::now() + Duration::from_nanos(left.unsigned_abs()))
             }
-            End::Never | End::Offset(_) | End::Now => drop(changed.await),
+            End::Never | End::Offset(_) | End::Now => None,
+        };
+        let changed = self.feed.tail().changed(&mut self.visible);
+        let Some(until) = self.passed.tell_at().into_iter().chain(end).min() else {
+            return changed.await;
+        };
+        tokio::select! {
+            () = changed => {}
+            () = sleep_until(until) => {}
         }
+    }
+
+    /// What was passed without a record and not told yet, so that everything up to where it looks
+    /// is settled. For whoever is about to say where it is.
+    pub fn settle_passed(&mut self) -> Option<View> {
+        let draft = Draft::new(&self.feed, Choice::All, self.cursor, self.passed.to);
+        let mut view = draft.finish(self.selector, Origin::Window)?;
+        view.last_ingest = self.passed.last_ingest;
+        self.move_to(view.covers.to);
+        Some(view)
+    }
+
+    fn is_silent_for_long(&self) -> bool {
+        self.passed.to - self.cursor >= MAX_PASSED
+            || self.passed.tell_at().is_some_and(|at| at <= Instant::now())
+    }
+
+    fn move_to(&mut self, offset: Offset) {
+        self.cursor = offset;
+        self.passed = Passed::none(offset);
     }
 
     /// The first offset that is not for this follower, as far as it can be known.
@@ -194,88 +217,117 @@ impl Follower {
         }
     }
 
-    fn take(&mut self, settled: &mut Settled, chunk: &Chunk, limit: Offset) {
-        let chunk = self.before_end(chunk);
-        let ended = matches!(self.end, End::Offset(end) if end <= chunk.span().to);
-        for (offset, bytes) in chunk.records() {
-            settled.last_ingest = Some(wire::ingest_time(&bytes));
-            if self.selection.takes(offset, &bytes) {
-                settled.bytes += Chunk::framed_len(bytes.len());
-                settled.records.push(bytes);
+    fn ask(&self, limit: Offset) -> Ask {
+        let only = self.only.as_ref();
+        let only = only.filter(|(_, until)| self.passed.to < *until);
+        Ask {
+            feed: Arc::clone(&self.feed),
+            selector: self.selector,
+            filter: self.filter.clone(),
+            only: only.map(|(only, _)| Arc::clone(only)),
+            from: self.cursor,
+            passed: self.passed.to,
+            limit: only.map_or(limit, |(_, until)| limit.min(*until)),
+        }
+    }
+
+    async fn look(&mut self, limit: Offset, visible: Visible) -> Result<Found, FollowError> {
+        let window = &self.hub.window;
+        let ask = self.ask(limit);
+        self.ahead = self.ahead.take().filter(|ahead| ahead.is_for(&ask));
+        if self.ahead.is_none() {
+            let hot = (ask.passed >= visible.bounds.head).then(|| ask.hot(window));
+            if let Some(view) = hot.flatten() {
+                metrics::count_window_hit();
+                return Ok(Found::View(view));
+            }
+            metrics::count_window_miss();
+            if let Some(view) = ask.found(window) {
+                return Ok(Found::View(view));
             }
         }
-        let to = if ended {
-            chunk.span().to.min(limit)
-        } else {
-            chunk.span().to
-        };
-        settled.covers.to = to.max(settled.covers.to);
-    }
-
-    /// Cuts what came in after the end, which becomes an offset then.
-    fn before_end(&mut self, chunk: &Chunk) -> Chunk {
-        let End::IngestTime(time) = self.end else {
-            return chunk.clone();
-        };
-        let beyond = chunk
-            .records()
-            .find(|(_, bytes)| wire::ingest_time(bytes) >= time);
-        let Some((offset, _)) = beyond else {
-            return chunk.clone();
-        };
-        self.end = End::Offset(offset);
-        chunk.slice(Span::new(chunk.span().from, offset))
-    }
-
-    fn settle(&mut self, settled: Settled, visible: Visible) -> Step {
-        if !settled.covers.is_empty() {
-            self.cursor = settled.covers.to;
-            return Step::Records(settled);
+        let ahead = self
+            .ahead
+            .get_or_insert_with(|| Box::new(Ahead::begin(ask)));
+        let found = ahead.end(window).await;
+        self.ahead = None;
+        match found? {
+            // The end was resolved since; what is before it is read again.
+            Found::View(view) if view.covers.to > limit => {
+                let mut again = Ahead::begin(self.ask(limit));
+                again.end(window).await
+            }
+            found => Ok(found),
         }
+    }
+
+    /// Moves past a message; `None` when there is nothing in it to return.
+    async fn take(&mut self, view: View, visible: Visible) -> Result<Option<Step>, FollowError> {
+        if let (End::IngestTime(time), Some(last)) = (self.end, view.last_ingest)
+            && last >= time
+        {
+            let feed = Arc::clone(&self.feed);
+            let at = read_blocking(move || first_at(&feed, Clock::Ingest, time)).await?;
+            self.end = End::Offset(at.max(self.passed.to));
+            return Ok(None);
+        }
+        let origin = view.origin;
+        let step = if view.count == 0 {
+            let since = self.passed.since.unwrap_or_else(Instant::now);
+            self.passed = Passed {
+                to: view.covers.to,
+                since: Some(since),
+                last_ingest: view.last_ingest.or(self.passed.last_ingest),
+            };
+            None
+        } else {
+            self.move_to(view.covers.to);
+            Some(Step::Records(view))
+        };
+        if origin == Origin::Ring {
+            self.read_ahead(visible);
+        }
+        Ok(step)
+    }
+
+    /// Begins to read the next message while this one is sent.
+    fn read_ahead(&mut self, visible: Visible) {
+        let ask = self.ask(self.limit(visible.bounds.tail));
+        let hot = || self.hub.window.has(self.feed.id(), ask.passed);
+        let done = ask.passed >= ask.limit || ask.only.is_some();
+        if !done && ask.passed >= visible.bounds.head && !hot() {
+            self.ahead = Some(Box::new(Ahead::begin(ask)));
+        }
+    }
+
+    /// A gap: what was passed before it is settled first, then it is come upon again.
+    fn come_upon(&mut self, gap: Gap) -> Step {
+        if let Some(view) = self.settle_passed() {
+            return Step::Records(view);
+        }
+        self.move_to(gap.span.to);
+        self.tell(self.feed.epoch(), gap)
+    }
+
+    fn at_limit(&mut self, visible: Visible) -> Step {
+        let at = self.passed.to;
         let ended = match self.end {
-            End::Offset(end) => self.cursor >= end,
-            End::IngestTime(time) => self.cursor >= visible.bounds.tail && model::now() >= time,
+            End::Offset(end) => at >= end,
+            End::IngestTime(time) => at >= visible.bounds.tail && model::now() >= time,
             End::Never | End::Now => false,
         };
-        if ended { Step::Ended } else { Step::AtTail }
+        if !ended {
+            return Step::AtTail;
+        }
+        self.settle_passed().map_or(Step::Ended, Step::Records)
     }
 
-    fn gap(&self, epoch: Epoch, gap: Gap) -> Step {
+    fn tell(&self, epoch: Epoch, gap: Gap) -> Step {
         self.feed.metrics().count_gap(gap.reason.label());
         Step::Gap {
             epoch,
             gap,
             oldest: self.feed.bounds().head,
         }
-    }
-
-    async fn read(
-        &self,
-        at: Offset,
-        visible: Visible,
-        max_bytes: usize,
-    ) -> Result<(Read, Origin), FollowError> {
-        if at >= visible.bounds.head
-            && let Some(chunk) = self.hub.window.get(self.feed.id(), at)
-        {
-            metrics::count_window_hit();
-            return Ok((Read::Records(chunk.prefix(max_bytes)), Origin::Window));
-        }
-        metrics::count_window_miss();
-        let ring = Arc::clone(&self.feed.ring);
-        let read = read_blocking(move || ring.read(at, max_bytes)).await?;
-        Ok((read, Origin::Ring))
-    }
-}
-
-/// Reads away from the runtime's threads, and not for ever: a damaged store may never answer.
-pub(super) async fn read_blocking<T: Send + 'static>(
-    read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, FollowError> {
-    let seconds = READ_TIMEOUT.as_secs();
-    let late = || FollowError::Store(StoreError::ReadTimeout { seconds });
-    match timeout(READ_TIMEOUT, spawn_blocking(read)).await {
-        Ok(Ok(read)) => Ok(read?),
-        Ok(Err(_)) | Err(_) => Err(late()),
     }
 }

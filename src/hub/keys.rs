@@ -1,13 +1,71 @@
 //! The keys of a feed, and the last record of each per payload kind.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use hashbrown::HashMap;
+use parking_lot::{RwLock, RwLockReadGuard};
+use smallvec::SmallVec;
 
-use crate::model::{Offset, PayloadKind, UnixNanos};
+use crate::{
+    model::{Chunk, Offset, PayloadKind, UnixNanos},
+    proto::wire,
+};
 
 /// Numbers a key within its feed, in memory only.
 pub(crate) type KeyId = u32;
+
+/// Names to numbers. Apart from the table, so that uploads are checked while it changes.
+#[derive(Debug, Default)]
+pub(crate) struct KeyIds {
+    ids: RwLock<HashMap<Arc<str>, KeyId>>,
+    removals: AtomicU64,
+}
+
+impl KeyIds {
+    /// To look up many at once.
+    pub(crate) fn reading(&self) -> KeyReader<'_> {
+        KeyReader {
+            ids: self.ids.read(),
+            removals: self.removals(),
+        }
+    }
+
+    /// Rises when a key is removed: numbers looked up before may be of no use then.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals.load(Relaxed)
+    }
+
+    fn get(&self, name: &str) -> Option<KeyId> {
+        self.ids.read().get(name).copied()
+    }
+}
+
+/// Keys as they are while it is held.
+#[derive(Debug)]
+pub(crate) struct KeyReader<'a> {
+    ids: RwLockReadGuard<'a, HashMap<Arc<str>, KeyId>>,
+    pub removals: u64,
+}
+
+impl KeyReader<'_> {
+    pub(crate) fn get(&self, name: &str) -> Option<KeyId> {
+        self.ids.get(name).copied()
+    }
+}
+
+/// What the hub keeps of a record between its check and its visibility.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SeenMeta {
+    pub key: KeyId,
+    pub kind: PayloadKind,
+    pub event_time: UnixNanos,
+}
 
 /// What "last" means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -28,44 +86,50 @@ pub(crate) struct Last {
     pub bytes: Vec<u8>,
 }
 
-impl Last {
-    /// Takes over another record, reusing the buffer.
-    fn set(&mut self, seen: &Seen<'_>) {
-        self.event_time = seen.event_time;
-        self.offset = seen.offset;
-        self.ingest_time = seen.ingest_time;
-        self.bytes.clear();
-        self.bytes.extend_from_slice(seen.bytes);
-    }
+/// A record that became visible: what orders it. Its bytes follow.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    event_time: UnixNanos,
+    offset: Offset,
 }
 
-/// A record that became visible.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Seen<'a> {
-    pub kind: PayloadKind,
-    pub event_time: UnixNanos,
-    pub offset: Offset,
-    pub ingest_time: UnixNanos,
-    pub bytes: &'a [u8],
+impl Last {
+    /// Takes over another record, whose bytes follow.
+    fn set(&mut self, seen: Seen) {
+        self.event_time = seen.event_time;
+        self.offset = seen.offset;
+    }
+
+    /// Takes its bytes from the chunk that holds it; others stay as they are.
+    fn fill(&mut self, chunk: &Chunk) {
+        if let Some(bytes) = chunk.record(self.offset) {
+            self.bytes.clear();
+            self.bytes.extend_from_slice(bytes);
+            self.ingest_time = wire::ingest_time(bytes);
+        }
+    }
 }
 
 /// The last records of one key and kind. `by_arrival` is there only when it is another record.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lasts {
     pub by_event: Option<Last>,
-    pub by_arrival: Option<Last>,
+    pub by_arrival: Option<Box<Last>>,
+    /// It is on the list of what is to be saved.
     dirty: bool,
+    /// It is on the list of what the chunk at hand changed.
+    touched: bool,
 }
 
 impl Lasts {
     pub(crate) fn get(&self, by: LatestBy) -> Option<&Last> {
         match by {
             LatestBy::EventTime => self.by_event.as_ref(),
-            LatestBy::Arrival => self.by_arrival.as_ref().or(self.by_event.as_ref()),
+            LatestBy::Arrival => self.by_arrival.as_deref().or(self.by_event.as_ref()),
         }
     }
 
-    fn see(&mut self, seen: &Seen<'_>) {
+    fn see(&mut self, seen: Seen) {
         let newest = |last: &Last| (last.event_time, last.offset) <= (seen.event_time, seen.offset);
         if self.by_event.as_ref().is_none_or(newest) {
             self.by_event.get_or_insert_default().set(seen);
@@ -75,21 +139,29 @@ impl Lasts {
         }
     }
 
+    fn fill(&mut self, chunk: &Chunk) {
+        let lasts = self.by_event.iter_mut();
+        lasts
+            .chain(self.by_arrival.as_deref_mut())
+            .for_each(|last| last.fill(chunk));
+    }
+
     /// Bytes of the records.
     fn bytes(&self) -> usize {
-        let len = |last: &Option<Last>| last.as_ref().map_or(0, |last| last.bytes.len());
-        len(&self.by_event) + len(&self.by_arrival)
+        let lasts = self.by_event.iter().chain(self.by_arrival.as_deref());
+        lasts.map(|last| last.bytes.len()).sum()
     }
 
     /// Drops what lies before `offset`; whether something was dropped.
     fn drop_before(&mut self, offset: Offset) -> bool {
-        let old = |last: &Option<Last>| last.as_ref().is_some_and(|last| last.offset < offset);
-        let (event, arrival) = (old(&self.by_event), old(&self.by_arrival));
+        let old = |last: Option<&Last>| last.is_some_and(|last| last.offset < offset);
+        let event = old(self.by_event.as_ref());
+        let arrival = old(self.by_arrival.as_deref());
         if arrival {
             self.by_arrival = None;
         }
         if event {
-            self.by_event = self.by_arrival.take();
+            self.by_event = self.by_arrival.take().map(|last| *last);
         }
         event || arrival
     }
@@ -98,28 +170,40 @@ impl Lasts {
 #[derive(Debug)]
 pub(crate) struct KeyEntry {
     pub name: Arc<str>,
-    pub kinds: [Lasts; PayloadKind::ALL.len()],
+    /// Nearly every key has records of one kind, which are then beside its name.
+    kinds: SmallVec<[(PayloadKind, Lasts); 1]>,
 }
 
 impl KeyEntry {
+    /// By kind.
     pub(crate) fn lasts(&self) -> impl Iterator<Item = (PayloadKind, &Lasts)> {
-        PayloadKind::ALL.into_iter().zip(&self.kinds)
+        self.kinds.iter().map(|(kind, lasts)| (*kind, lasts))
+    }
+
+    fn of_kind(&mut self, kind: PayloadKind) -> Option<&mut Lasts> {
+        let at = match self.kinds.iter().position(|(known, _)| *known == kind) {
+            Some(at) => at,
+            None => {
+                let at = self.kinds.partition_point(|(known, _)| *known < kind);
+                self.kinds.insert(at, (kind, Lasts::default()));
+                at
+            }
+        };
+        self.kinds.get_mut(at).map(|(_, lasts)| lasts)
     }
 
     /// The record that arrived last, of whatever kind.
     pub(crate) fn newest(&self) -> Option<&Last> {
-        self.kinds
-            .iter()
-            .filter_map(|l| l.get(LatestBy::Arrival))
-            .max_by_key(|l| l.offset)
+        self.lasts()
+            .filter_map(|(_, lasts)| lasts.get(LatestBy::Arrival))
+            .max_by_key(|last| last.offset)
     }
 
     /// The greatest event time of whatever kind.
     pub(crate) fn latest_event_time(&self) -> Option<UnixNanos> {
-        self.kinds
-            .iter()
-            .filter_map(|l| l.by_event.as_ref())
-            .map(|l| l.event_time)
+        self.lasts()
+            .filter_map(|(_, lasts)| lasts.by_event.as_ref())
+            .map(|last| last.event_time)
             .max()
     }
 }
@@ -129,11 +213,13 @@ pub(crate) type DirtyLast<'a> = (&'a str, PayloadKind, LatestBy, Option<&'a Last
 
 #[derive(Debug, Default)]
 pub(crate) struct KeyTable {
-    ids: HashMap<Arc<str>, KeyId>,
+    ids: Arc<KeyIds>,
     entries: Vec<KeyEntry>,
     /// By name, for pages.
     sorted: BTreeMap<Arc<str>, KeyId>,
     dirty: Vec<(KeyId, PayloadKind)>,
+    /// What the chunk at hand changed; empty between chunks.
+    touched: Vec<(KeyId, PayloadKind)>,
     /// Of all last records.
     bytes: usize,
 }
@@ -155,46 +241,82 @@ impl KeyLimits {
 }
 
 impl KeyTable {
+    pub(crate) fn ids(&self) -> &Arc<KeyIds> {
+        &self.ids
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.sorted.len()
+    }
+
+    /// Whether `count` more keys may be taken in.
+    pub(crate) fn has_room(&self, count: usize, limits: KeyLimits) -> bool {
+        self.len() + count <= limits.keys && self.bytes < limits.latest_bytes
     }
 
     /// The key's number; `None` when it would be one too many.
     pub(crate) fn intern(&mut self, name: &str, limits: KeyLimits) -> Option<KeyId> {
         if let Some(id) = self.ids.get(name) {
-            return Some(*id);
+            return Some(id);
         }
-        if self.len() >= limits.keys || self.bytes >= limits.latest_bytes {
+        if !self.has_room(1, limits) {
             return None;
         }
         let id = KeyId::try_from(self.entries.len()).ok()?;
         let name: Arc<str> = name.into();
-        self.ids.insert(Arc::clone(&name), id);
+        self.ids.ids.write().insert(Arc::clone(&name), id);
         self.sorted.insert(Arc::clone(&name), id);
         self.entries.push(KeyEntry {
             name,
-            kinds: Default::default(),
+            kinds: SmallVec::new(),
         });
         Some(id)
     }
 
-    /// Takes note of a record that became visible. Records come in offset order.
-    pub(crate) fn see(&mut self, id: KeyId, seen: &Seen<'_>) {
-        let Some(entry) = self.entries.get_mut(id as usize) else {
-            return;
-        };
-        if let Some(lasts) = entry.kinds.get_mut(seen.kind as usize) {
-            let before = lasts.bytes();
-            lasts.see(seen);
-            self.bytes = self.bytes - before + lasts.bytes();
-            if !std::mem::replace(&mut lasts.dirty, true) {
-                self.dirty.push((id, seen.kind));
+    /// Takes note of records that became visible. Chunks come in offset order. The bytes of what
+    /// was last in the chunk are copied, and no others.
+    pub(crate) fn see(&mut self, chunk: &Chunk, metas: &[SeenMeta]) {
+        for (offset, meta) in (chunk.span().from..).zip(metas) {
+            let entry = self.entries.get_mut(meta.key as usize);
+            let Some(lasts) = entry.and_then(|entry| entry.of_kind(meta.kind)) else {
+                continue;
+            };
+            if !std::mem::replace(&mut lasts.touched, true) {
+                self.bytes -= lasts.bytes();
+                self.touched.push((meta.key, meta.kind));
+            }
+            lasts.see(Seen {
+                event_time: meta.event_time,
+                offset,
+            });
+        }
+        let mut touched = std::mem::take(&mut self.touched);
+        for (key, kind) in touched.drain(..) {
+            if let Some(lasts) = self.lasts(key, kind) {
+                lasts.touched = false;
+                lasts.fill(chunk);
+                let (bytes, was_dirty) = (lasts.bytes(), std::mem::replace(&mut lasts.dirty, true));
+                self.bytes += bytes;
+                if !was_dirty {
+                    self.dirty.push((key, kind));
+                }
             }
         }
+        self.touched = touched;
+    }
+
+    fn lasts(&mut self, key: KeyId, kind: PayloadKind) -> Option<&mut Lasts> {
+        self.entries.get_mut(key as usize)?.of_kind(kind)
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&KeyEntry> {
-        self.entries.get(*self.ids.get(name)? as usize)
+        self.entries.get(self.ids.get(name)? as usize)
+    }
+
+    /// Numbers from `from` on with their names, rising; those of forgotten keys as well.
+    pub(crate) fn numbered(&self, from: KeyId) -> impl Iterator<Item = (KeyId, &str)> {
+        let entries = self.entries.get(from as usize..).unwrap_or_default();
+        (from..).zip(entries.iter().map(|entry| &*entry.name))
     }
 
     /// Keys by name, beginning after `after`.
@@ -213,14 +335,10 @@ impl KeyTable {
         let Some(id) = self.intern(name, KeyLimits::NONE) else {
             return;
         };
-        let lasts = self
-            .entries
-            .get_mut(id as usize)
-            .and_then(|e| e.kinds.get_mut(kind as usize));
         self.bytes += last.bytes.len();
-        match (lasts, by) {
+        match (self.lasts(id, kind), by) {
             (Some(lasts), LatestBy::EventTime) => lasts.by_event = Some(last),
-            (Some(lasts), LatestBy::Arrival) => lasts.by_arrival = Some(last),
+            (Some(lasts), LatestBy::Arrival) => lasts.by_arrival = Some(Box::new(last)),
             (None, _) => {}
         }
     }
@@ -228,12 +346,12 @@ impl KeyTable {
     /// Drops last records before `offset`: they were trimmed or aged out.
     pub(crate) fn drop_before(&mut self, offset: Offset) {
         for (id, entry) in (0..).zip(&mut self.entries) {
-            for (kind, lasts) in PayloadKind::ALL.into_iter().zip(&mut entry.kinds) {
+            for (kind, lasts) in &mut entry.kinds {
                 let before = lasts.bytes();
                 let dropped = lasts.drop_before(offset);
                 self.bytes = self.bytes - before + lasts.bytes();
                 if dropped && !std::mem::replace(&mut lasts.dirty, true) {
-                    self.dirty.push((id, kind));
+                    self.dirty.push((id, *kind));
                 }
             }
         }
@@ -241,13 +359,14 @@ impl KeyTable {
 
     /// Forgets a key; whether it was known. Its number is not used again.
     pub(crate) fn remove(&mut self, name: &str) -> bool {
-        let Some(id) = self.ids.remove(name) else {
+        let Some(id) = self.ids.ids.write().remove(name) else {
             return false;
         };
+        self.ids.removals.fetch_add(1, Relaxed);
         self.sorted.remove(name);
         if let Some(entry) = self.entries.get_mut(id as usize) {
-            self.bytes -= entry.kinds.iter().map(Lasts::bytes).sum::<usize>();
-            entry.kinds = Default::default();
+            self.bytes -= entry.lasts().map(|(_, l)| l.bytes()).sum::<usize>();
+            entry.kinds.clear();
             self.dirty.extend(PayloadKind::ALL.map(|kind| (id, kind)));
         }
         true
@@ -267,22 +386,16 @@ impl KeyTable {
             let Some(entry) = self.entries.get_mut(id as usize) else {
                 continue;
             };
-            let Some(lasts) = entry.kinds.get_mut(kind as usize) else {
-                continue;
-            };
-            lasts.dirty = false;
-            each((
-                &entry.name,
-                kind,
-                LatestBy::EventTime,
-                lasts.by_event.as_ref(),
-            ))?;
-            each((
-                &entry.name,
-                kind,
-                LatestBy::Arrival,
-                lasts.by_arrival.as_ref(),
-            ))?;
+            let at = entry.kinds.iter().position(|(known, _)| *known == kind);
+            let lasts = at.and_then(|at| entry.kinds.get_mut(at));
+            let lasts = lasts.map(|(_, lasts)| {
+                lasts.dirty = false;
+                &*lasts
+            });
+            let by_event = lasts.and_then(|lasts| lasts.by_event.as_ref());
+            let by_arrival = lasts.and_then(|lasts| lasts.by_arrival.as_deref());
+            each((&entry.name, kind, LatestBy::EventTime, by_event))?;
+            each((&entry.name, kind, LatestBy::Arrival, by_arrival))?;
         }
         Ok(())
     }
@@ -291,6 +404,7 @@ impl KeyTable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Frames, NewRecord, SERVER_FIELDS_LEN};
 
     fn keys(keys: usize) -> KeyLimits {
         KeyLimits {
@@ -299,10 +413,13 @@ mod tests {
         }
     }
 
+    /// Bytes of a record of these tests.
+    const ONE: usize = 1 + SERVER_FIELDS_LEN;
+
     #[test]
     fn last_records_over_their_bytes_take_no_new_key() {
         let limits = KeyLimits {
-            latest_bytes: 2,
+            latest_bytes: 2 * ONE,
             ..KeyLimits::NONE
         };
         let mut table = KeyTable::default();
@@ -311,18 +428,20 @@ mod tests {
         see(&mut table, "b", 1, 1);
         see(&mut table, "b", 2, 2);
         assert_eq!(
-            table.bytes, 2,
+            table.bytes,
+            2 * ONE,
             "a newer record takes the place of the old one"
         );
         assert!(table.intern("c", limits).is_none());
         assert!(table.intern("a", limits).is_some());
         see(&mut table, "a", 0, 3);
         assert_eq!(
-            table.bytes, 3,
+            table.bytes,
+            3 * ONE,
             "one that arrived last, one of the greatest time"
         );
         table.drop_before(3);
-        assert_eq!(table.bytes, 1);
+        assert_eq!(table.bytes, ONE);
         assert!(table.intern("c", limits).is_some());
         assert!(table.remove("a"));
         assert_eq!(table.bytes, 0);
@@ -331,21 +450,21 @@ mod tests {
     fn see(table: &mut KeyTable, key: &str, event_time: UnixNanos, offset: Offset) {
         let id = table.intern(key, keys(10)).unwrap();
         let kind = PayloadKind::Reading;
-        let bytes = [u8::try_from(offset).unwrap()];
-        table.see(
-            id,
-            &Seen {
-                kind,
-                event_time,
-                offset,
-                ingest_time: 0,
-                bytes: &bytes,
-            },
-        );
+        let new = NewRecord {
+            bytes: vec![u8::try_from(offset).unwrap()].into(),
+            event_time,
+        };
+        let (chunk, _) = Frames::of(&[new]).seal(offset, 0);
+        let meta = SeenMeta {
+            key: id,
+            kind,
+            event_time,
+        };
+        table.see(&chunk, &[meta]);
     }
 
     fn last(table: &KeyTable, key: &str, by: LatestBy) -> Option<Offset> {
-        let lasts = &table.get(key)?.kinds[PayloadKind::Reading as usize];
+        let (_, lasts) = table.get(key)?.lasts().next()?;
         lasts.get(by).map(|last| last.offset)
     }
 

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Sequences at the beginning and at the end whose sums are all kept.
 const DENSE: u64 = 32;
@@ -38,12 +38,41 @@ pub(crate) struct Mark {
     /// Where this producer's numbering began for us.
     start: u64,
     /// Sequence -> wrapping sum of the content hashes from `start` to it.
-    sums: BTreeMap<u64, u64>,
+    sums: Sums,
     /// The ends of recent batches, where a repeat is likely to begin.
     ends: Vec<u64>,
     /// How far a repeat in progress was summed up.
     #[serde(skip)]
     repeat: Option<(u64, u64)>,
+}
+
+/// Sequences in rising order, each with its sum. A map on disk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sums(Vec<(u64, u64)>);
+
+impl Sums {
+    fn get(&self, sequence: u64) -> Option<u64> {
+        let at = self.0.binary_search_by_key(&sequence, |(at, _)| *at).ok()?;
+        self.0.get(at).map(|(_, sum)| *sum)
+    }
+
+    /// Adds what comes behind all others.
+    fn push(&mut self, sequence: u64, sum: u64) {
+        self.0.push((sequence, sum));
+    }
+}
+
+impl Serialize for Sums {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(self.0.iter().copied())
+    }
+}
+
+impl<'de> Deserialize<'de> for Sums {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let map = BTreeMap::deserialize(from)?;
+        Ok(Self(map.into_iter().collect()))
+    }
 }
 
 /// What of a batch is new.
@@ -62,7 +91,7 @@ impl Mark {
         Ok(Self {
             sequence: start,
             start,
-            sums: [(start, 0)].into(),
+            sums: Sums(vec![(start, 0)]),
             ends: vec![],
             repeat: None,
         })
@@ -74,7 +103,7 @@ impl Mark {
 
     /// The sum of the content hashes of everything taken in.
     pub(crate) fn content(&self) -> u64 {
-        self.sums.get(&self.sequence).copied().unwrap_or_default()
+        self.sums.get(self.sequence).unwrap_or_default()
     }
 
     /// Compares a batch with what was taken in before; changes nothing but the note of a repeat.
@@ -101,19 +130,19 @@ impl Mark {
         let before = first - 1;
         let mut sum = match self.repeat.take() {
             Some((at, sum)) if at == before => Some(sum),
-            _ => self.sums.get(&before).copied(),
+            _ => self.sums.get(before),
         };
         let mut sequence = before;
         for hash in hashes {
             sequence += 1;
             sum = sum.map(|sum| sum.wrapping_add(*hash));
-            let Some(known) = self.sums.get(&sequence) else {
+            let Some(known) = self.sums.get(sequence) else {
                 continue;
             };
-            if sum.is_some_and(|sum| sum != *known) {
+            if sum.is_some_and(|sum| sum != known) {
                 return Err(SequenceError::Reused { sequence });
             }
-            sum = Some(*known);
+            sum = Some(known);
         }
         self.repeat = sum.map(|sum| (sequence, sum));
         Ok(())
@@ -126,7 +155,7 @@ impl Mark {
         for (sequence, hash) in (self.sequence + 1..).zip(hashes) {
             sum = sum.wrapping_add(*hash);
             if self.keeps(sequence, last) {
-                self.sums.insert(sequence, sum);
+                self.sums.push(sequence, sum);
             }
             each(sequence, sum);
         }
@@ -136,14 +165,14 @@ impl Mark {
     /// Goes to a place that a block noted, when the marks of disk are older than it.
     pub(crate) fn catch_up(&mut self, sequence: u64, content: u64) {
         if sequence > self.sequence {
-            self.sums.insert(sequence, content);
+            self.sums.push(sequence, content);
             self.moved_to(sequence);
         }
     }
 
     /// Goes back to `sequence`, a place where `advance` started: its append failed.
     pub(crate) fn back_to(&mut self, sequence: u64) {
-        self.sums.retain(|at, _| *at <= sequence);
+        self.sums.0.retain(|(at, _)| *at <= sequence);
         self.ends.retain(|at| *at <= sequence);
         self.sequence = sequence;
         self.repeat = None;
@@ -155,9 +184,11 @@ impl Mark {
         if self.ends.len() > BATCH_ENDS {
             self.ends.drain(..self.ends.len() - BATCH_ENDS);
         }
-        if self.sums.len() > PRUNE_ABOVE {
+        if self.sums.0.len() > PRUNE_ABOVE {
             let mut sums = std::mem::take(&mut self.sums);
-            sums.retain(|at, _| self.keeps(*at, last) || self.ends.contains(at));
+            let is_end = |at: u64| self.ends.binary_search(&at).is_ok();
+            sums.0
+                .retain(|(at, _)| self.keeps(*at, last) || is_end(*at));
             self.sums = sums;
         }
     }
@@ -250,7 +281,7 @@ mod tests {
 
     #[test]
     fn a_mark_stays_small() {
-        assert!(fed(3_000_000, 100).sums.len() <= PRUNE_ABOVE + 100);
+        assert!(fed(3_000_000, 100).sums.0.len() <= PRUNE_ABOVE + 100);
     }
 
     #[test]

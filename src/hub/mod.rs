@@ -2,6 +2,7 @@
 //! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
 
 mod append;
+mod batch;
 mod commit;
 mod error;
 mod feed;
@@ -13,13 +14,16 @@ mod mark;
 mod options;
 mod producers;
 mod rate;
+mod read;
 mod registry;
 mod save;
 mod stage;
 mod start;
 mod subscribers;
+mod tail;
 #[cfg(test)]
 mod tests;
+mod views;
 mod window;
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
@@ -36,10 +40,11 @@ use self::{
     window::Window,
 };
 pub use self::{
-    append::{Ack, Batch, Mode, Pending, Refused},
+    append::{Ack, Pending, Refused},
+    batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
-    feed::{Feed, FeedRates, Life, Visible},
-    follow::{Follower, Origin, Settled, Step},
+    feed::{Feed, FeedRates},
+    follow::{Follower, Step},
     info::InfoScope,
     keys::LatestBy,
     last::{KeyView, LatestPage, LatestRecord},
@@ -47,8 +52,10 @@ pub use self::{
     options::{AutoCreate, HubOptions},
     producers::{ProducerKey, ProducerView},
     registry::FeedChange,
-    start::{End, KeyFilter, Selection, Start},
+    start::{End, Start, Wanted},
     subscribers::{SubscriberGuard, SubscriberView},
+    tail::{Life, Visible},
+    views::{KeyFilter, Origin, View},
 };
 use crate::{
     metrics,

@@ -9,11 +9,11 @@ use super::{
     Feed,
     feed::FeedState,
     info::InfoScope,
-    keys::{KeyLimits, Last, LatestBy, Seen},
+    keys::{KeyId, KeyLimits, Last, LatestBy, SeenMeta},
     producers::ProducerState,
 };
 use crate::{
-    model::{FeedId, Offset, PayloadKind},
+    model::{FeedId, Offset, PayloadKind, Span},
     proto::{v1::KeyInfo, wire},
     store::{Engine, Space, StoreError},
 };
@@ -107,34 +107,20 @@ pub(super) fn load(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
 fn replay(feed: &Feed, state: &mut FeedState, saved_to: Offset) -> Result<(), StoreError> {
     let from = saved_to.max(feed.ring.bounds().head);
     feed.ring.replay(from, &mut |block| {
+        let chunk = block.records.slice(Span::new(from, Offset::MAX));
         let mut seen_at = 0;
-        for (offset, bytes) in block
-            .records
-            .records()
-            .filter(|(offset, _)| *offset >= from)
-        {
-            let Some(stored) = wire::stored(&bytes) else {
-                continue;
-            };
-            let Some(id) = state.keys.intern(stored.key, KeyLimits::NONE) else {
-                continue;
-            };
-            let wire::Stored {
-                kind,
-                event_time,
-                ingest_time,
-                ..
-            } = stored;
-            let seen = Seen {
-                kind,
-                event_time,
-                offset,
-                ingest_time,
-                bytes: &bytes,
-            };
-            state.keys.see(id, &seen);
-            seen_at = ingest_time;
+        let mut metas = Vec::with_capacity(chunk.len());
+        for (_, bytes) in chunk.records() {
+            let stored = wire::stored(&bytes);
+            let key = stored.and_then(|s| state.keys.intern(s.key, KeyLimits::NONE));
+            metas.push(SeenMeta {
+                key: key.unwrap_or(KeyId::MAX),
+                kind: stored.map_or(PayloadKind::Status, |s| s.kind),
+                event_time: stored.map_or(0, |s| s.event_time),
+            });
+            seen_at = stored.map_or(seen_at, |s| s.ingest_time);
         }
+        state.keys.see(&chunk, &metas);
         for note in &block.marks {
             state.producers.catch_up(note, seen_at);
         }

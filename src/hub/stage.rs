@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use super::{
     Feed,
-    append::{Ack, Answer, AppendJob, Batch, Mode, Refused},
+    append::{Ack, Answer, AppendJob},
+    batch::{Batch, Mode},
     error::AppendError,
-    feed::{FeedState, SeenMeta},
-    keys::KeyLimits,
+    feed::FeedState,
+    keys::{KeyLimits, SeenMeta},
     producers::{ProducerKey, ProducerState, TooMany},
 };
 use crate::{
-    model::{self, Chunk, MarkNote, NewRecord, Span, UnixNanos},
-    proto::wire::{Checked, Invalid, Reason},
+    model::{self, Chunk, Frames, MarkRun, Span, UnixNanos},
     store::{StoreError, Unit},
 };
 
@@ -47,9 +47,9 @@ pub(super) struct Group {
     pub feed: Arc<Feed>,
     pub unit: Unit,
     pub ingest_time: UnixNanos,
-    pub records: Vec<NewRecord>,
+    pub frames: Frames,
     pub seen: Vec<SeenMeta>,
-    pub marks: Vec<Option<MarkNote>>,
+    pub marks: Vec<MarkRun>,
     /// Producers that blocks may not note yet, as they were before their first record.
     pub births: Vec<(u32, ProducerState)>,
     /// Producers that went beyond what a block notes: their last records were refused.
@@ -75,7 +75,7 @@ impl Group {
             unit,
             // The wall clock, but never before what came in earlier.
             ingest_time: model::now().max(last),
-            records: vec![],
+            frames: Frames::default(),
             seen: vec![],
             marks: vec![],
             births: vec![],
@@ -86,7 +86,7 @@ impl Group {
     }
 
     pub(super) fn needs_flush(&self) -> bool {
-        !self.records.is_empty() || !self.beyond_blocks.is_empty()
+        !self.seen.is_empty() || !self.beyond_blocks.is_empty()
     }
 
     /// Answers every batch: durable.
@@ -171,10 +171,10 @@ impl Staging {
         }
         let limits = self.limits;
         let group = self.group(&feed, batch.mode);
-        let from = group.records.len();
+        let from = group.seen.len();
         match take(group, batch, limits) {
             Ok(ack) => {
-                let records = from..group.records.len();
+                let records = from..group.seen.len();
                 group.answers.push(Staged {
                     answer,
                     ack,
@@ -208,95 +208,134 @@ impl Staging {
 }
 
 /// Takes a batch's records into `group`. On error nothing of it is taken.
-fn take(group: &mut Group, batch: Batch, limits: StageLimits) -> Result<Ack, AppendError> {
+fn take(group: &mut Group, mut batch: Batch, limits: StageLimits) -> Result<Ack, AppendError> {
     let feed = Arc::clone(&group.feed);
     let mut state = feed.state();
-    if batch.mode == Mode::Atomic {
+    let atomic = batch.mode == Mode::Atomic;
+    if atomic {
         all_valid(&batch)?;
     }
     let mut ack = Ack {
         epoch: feed.epoch(),
         ..Ack::default()
     };
-    let Batch {
-        producer, items, ..
-    } = batch;
-    let Some((key, first)) = producer else {
-        for (index, item) in items.into_iter().enumerate() {
-            match item
-                .checked
-                .and_then(|checked| meta(&mut state, checked, limits))
-            {
-                Ok((record, meta)) => push(group, &mut ack, record, meta, None),
-                Err(invalid) => ack.refused.push(Refused { index, invalid }),
-            }
-        }
-        return Ok(ack);
+    let numbered = match batch.producer.take() {
+        Some((key, first)) => Some(admit(&mut state, group, &batch, &key, first, limits)?),
+        None => None,
     };
-    let hashes: Vec<u64> = items.iter().map(|item| item.hash).collect();
-    let id = producer_id(&mut state, group, &key, (first, hashes.len()), limits)?;
-    let (new, notes) = advance(&mut state, group, id, first, &hashes)?;
-    let mut last_noted = None;
-    for (index, item) in items.into_iter().enumerate() {
-        let checked = match item.checked {
-            Ok(_) if index < new => {
-                ack.duplicates += 1;
-                continue;
-            }
-            other => other,
-        };
-        match checked.and_then(|checked| meta(&mut state, checked, limits)) {
-            Ok((record, meta)) => {
-                last_noted = notes.get(index - new).copied();
-                push(group, &mut ack, record, meta, last_noted);
-            }
-            Err(invalid) => ack.refused.push(Refused { index, invalid }),
-        }
+    if atomic && let Err(refused) = batch.keys_fit(&state.keys, limits.keys) {
+        unborn(&mut state, group, numbered.as_ref());
+        return Err(AppendError::Atomic {
+            index: refused.index,
+            invalid: refused.invalid,
+        });
     }
-    let fully_noted = last_noted.map(|note| note.sequence) == notes.last().map(|n| n.sequence);
-    settle(&mut state, group, id, &mut ack, fully_noted);
+    let repeats = numbered.as_ref().map_or(0, |numbered| numbered.repeats);
+    ack.duplicates = batch.skip(repeats) as u64;
+    batch.number_keys(&mut state.keys, limits.keys, repeats);
+    if let Some(numbered) = numbered {
+        number(&mut state, group, &batch, &numbered, &mut ack);
+    }
+    ack.stored = batch.frames.len() as u64;
+    ack.refused = batch.refused;
+    group.frames.join(batch.frames);
+    group.seen.extend(batch.metas);
     Ok(ack)
 }
 
-/// Asks the producer's mark, and moves it. Returns how many leading records are repeats, and for
-/// each of the others how far the producer came with it.
-fn advance(
-    state: &mut FeedState,
-    group: &mut Group,
-    id: u32,
-    first: u64,
-    hashes: &[u64],
-) -> Result<(usize, Vec<MarkNote>), AppendError> {
-    let Some(producer) = state.producers.state(id) else {
-        return Ok((0, vec![]));
-    };
-    let before = producer.mark.sequence();
-    let duplicates = producer.mark.admit(first, hashes)?.duplicates;
-    let mut notes = Vec::with_capacity(hashes.len() - duplicates);
-    let new = hashes.get(duplicates..).unwrap_or_default();
-    if !new.is_empty() {
-        producer.mark.advance(new, |sequence, content| {
-            notes.push(MarkNote {
-                producer: id,
-                sequence,
-                content,
-            });
-        });
-        group.undo.push((id, before));
-    }
-    Ok((duplicates, notes))
+/// A batch whose numbers were found right.
+struct Numbered {
+    producer: u32,
+    /// Leading records that were taken in before.
+    repeats: usize,
+    /// The producer is new: nothing but this batch speaks of it.
+    born: bool,
 }
 
-fn producer_id(
+/// Asks the producer's mark.
+fn admit(
+    state: &mut FeedState,
+    group: &mut Group,
+    batch: &Batch,
+    key: &ProducerKey,
+    first: u64,
+    limits: StageLimits,
+) -> Result<Numbered, AppendError> {
+    let known = state.producers.id(key);
+    let producer = match known {
+        Some(id) => id,
+        None => begin(state, group, key, (first, batch.count), limits)?,
+    };
+    let admitted = match state.producers.state(producer) {
+        Some(state) => state.mark.admit(first, &batch.hashes)?,
+        None => return Err(AppendError::Stopping),
+    };
+    Ok(Numbered {
+        producer,
+        repeats: admitted.duplicates,
+        born: known.is_none(),
+    })
+}
+
+/// Takes back the birth of a producer whose first batch was refused.
+fn unborn(state: &mut FeedState, group: &mut Group, numbered: Option<&Numbered>) {
+    if let Some(numbered) = numbered.filter(|numbered| numbered.born) {
+        state.producers.unborn(numbered.producer);
+        group.births.retain(|(id, _)| *id != numbered.producer);
+    }
+}
+
+/// Moves the producer's mark, and notes how far it comes with each record that is stored.
+fn number(
+    state: &mut FeedState,
+    group: &mut Group,
+    batch: &Batch,
+    numbered: &Numbered,
+    ack: &mut Ack,
+) {
+    let Some(producer) = state.producers.state(numbered.producer) else {
+        return;
+    };
+    let before = producer.mark.sequence();
+    let new = batch.hashes.get(numbered.repeats..).unwrap_or_default();
+    let mut notes = Vec::with_capacity(batch.frames.len());
+    let mut invalid = batch.refused.iter().map(|r| r.index).peekable();
+    while invalid.next_if(|index| *index < numbered.repeats).is_some() {}
+    let mut sent = numbered.repeats;
+    if !new.is_empty() {
+        producer.mark.advance(new, |sequence, content| {
+            if invalid.next_if_eq(&sent).is_none() {
+                notes.push((sequence, content));
+            }
+            sent += 1;
+        });
+        group.undo.push((numbered.producer, before));
+    }
+    producer.last_seen = group.ingest_time;
+    producer.refused += batch.refused.len() as u64;
+    let reached = producer.mark.sequence();
+    ack.sequence = Some(reached);
+    let noted = notes.last().map_or(before, |(sequence, _)| *sequence);
+    if noted < reached && !group.beyond_blocks.contains(&numbered.producer) {
+        group.beyond_blocks.push(numbered.producer);
+    }
+    if !notes.is_empty() {
+        let from = group.seen.len();
+        group.marks.push(MarkRun {
+            producer: numbered.producer,
+            records: from..from + notes.len(),
+            notes,
+        });
+    }
+}
+
+fn begin(
     state: &mut FeedState,
     group: &mut Group,
     key: &ProducerKey,
     (first, count): (u64, usize),
     limits: StageLimits,
 ) -> Result<u32, AppendError> {
-    if let Some(id) = state.producers.id(key) {
-        return Ok(id);
-    }
     let limit = limits.max_producers;
     let id = state
         .producers
@@ -308,64 +347,12 @@ fn producer_id(
     Ok(id)
 }
 
-fn settle(state: &mut FeedState, group: &mut Group, id: u32, ack: &mut Ack, fully_noted: bool) {
-    let Some(producer) = state.producers.state(id) else {
-        return;
-    };
-    producer.last_seen = group.ingest_time;
-    producer.refused += ack.refused.len() as u64;
-    ack.sequence = Some(producer.mark.sequence());
-    if !fully_noted && !group.beyond_blocks.contains(&id) {
-        group.beyond_blocks.push(id);
-    }
-}
-
 fn all_valid(batch: &Batch) -> Result<(), AppendError> {
-    for (index, item) in batch.items.iter().enumerate() {
-        if let Err(invalid) = &item.checked {
-            return Err(AppendError::Atomic {
-                index,
-                invalid: invalid.clone(),
-            });
-        }
+    match batch.refused.first() {
+        Some(refused) => Err(AppendError::Atomic {
+            index: refused.index,
+            invalid: refused.invalid.clone(),
+        }),
+        None => Ok(()),
     }
-    Ok(())
-}
-
-fn meta(
-    state: &mut FeedState,
-    checked: Checked,
-    limits: StageLimits,
-) -> Result<(NewRecord, SeenMeta), Invalid> {
-    let key = std::str::from_utf8(&checked.key).unwrap_or_default();
-    let key = state.keys.intern(key, limits.keys).ok_or_else(|| Invalid {
-        field: "key",
-        reason: Reason::KeyLimit,
-        message: format!(
-            "the feed takes no new key beyond {} keys, or {} bytes of last records; delete keys, or raise limits.keys_per_feed or limits.latest_bytes_per_feed",
-            limits.keys.keys, limits.keys.latest_bytes
-        ),
-    })?;
-    let event_time = checked.record.event_time;
-    Ok((
-        checked.record,
-        SeenMeta {
-            key,
-            kind: checked.kind,
-            event_time,
-        },
-    ))
-}
-
-fn push(
-    group: &mut Group,
-    ack: &mut Ack,
-    record: NewRecord,
-    meta: SeenMeta,
-    note: Option<MarkNote>,
-) {
-    group.records.push(record);
-    group.seen.push(meta);
-    group.marks.push(note);
-    ack.stored += 1;
 }

@@ -1,13 +1,13 @@
 //! Where a follower starts and ends, and which keys it wants.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{HashMap, VecDeque},
     sync::Arc,
 };
 
-use super::{Feed, FollowError, Follower, Hub, follow::read_blocking};
+use super::{Feed, FollowError, Follower, Hub, KeyFilter, read::read_blocking};
 use crate::{
-    model::{Cursor, Gap, GapReason, Offset, Span, UnixNanos},
+    model::{Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
     proto::wire,
     store::{Clock, Read, StoreError},
 };
@@ -42,45 +42,34 @@ pub enum End {
     IngestTime(UnixNanos),
 }
 
-/// Which keys are wanted.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct KeyFilter {
-    /// `None`: all.
-    pub include: Option<HashSet<String>>,
-    pub exclude: HashSet<String>,
+/// Where a follower stands when it begins.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub cursor: Offset,
+    /// To be told first.
+    pub gap: Option<(Epoch, Gap)>,
+    /// Before the second only these offsets, which rise.
+    pub only: Option<(Arc<VecDeque<Offset>>, Offset)>,
 }
 
-impl KeyFilter {
-    pub fn is_all(&self) -> bool {
-        self.include.is_none() && self.exclude.is_empty()
-    }
-
-    pub fn wants(&self, key: &str) -> bool {
-        self.include.as_ref().is_none_or(|keys| keys.contains(key)) && !self.exclude.contains(key)
-    }
-}
-
-/// What a follower picks of the records it passes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Selection {
-    pub filter: KeyFilter,
-    /// Before `.1` only these offsets, in order.
-    pub(super) only: Option<(VecDeque<Offset>, Offset)>,
-}
-
-impl Selection {
-    /// Whether a record is wanted; asked in offset order.
-    pub(super) fn takes(&mut self, offset: Offset, record: &[u8]) -> bool {
-        match &mut self.only {
-            Some((picked, until)) if offset < *until => {
-                while picked.front().is_some_and(|first| *first < offset) {
-                    picked.pop_front();
-                }
-                picked.front() == Some(&offset)
-            }
-            _ => self.filter.is_all() || self.filter.wants(wire::key_of(record)),
+impl Place {
+    fn at(cursor: Offset) -> Self {
+        Self {
+            cursor,
+            gap: None,
+            only: None,
         }
     }
+}
+
+/// What one selector asks for.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    /// What its messages say they answer.
+    pub selector: u32,
+    pub filter: KeyFilter,
+    pub start: Start,
+    pub end: End,
 }
 
 impl Hub {
@@ -88,74 +77,68 @@ impl Hub {
     pub async fn follow(
         self: &Arc<Self>,
         feed: &Arc<Feed>,
-        filter: KeyFilter,
-        start: Start,
-        end: End,
+        wanted: Wanted,
     ) -> Result<Follower, FollowError> {
         let bounds = feed.bounds();
-        let end = match end {
+        let end = match wanted.end {
             End::Now => End::Offset(bounds.tail),
-            End::Never | End::Offset(_) | End::IngestTime(_) => end,
+            end @ (End::Never | End::Offset(_) | End::IngestTime(_)) => end,
         };
-        let mut selection = Selection { filter, only: None };
-        let mut gap = None;
-        let cursor = match start {
-            Start::Earliest => bounds.head,
-            Start::New => bounds.tail,
+        let place = match wanted.start {
+            Start::Earliest => Place::at(bounds.head),
+            Start::New => Place::at(bounds.tail),
             Start::Offset(offset) => {
-                let cursor = Cursor {
-                    epoch: feed.epoch(),
-                    offset,
-                };
-                present(feed, cursor, &mut gap)
+                let epoch = feed.epoch();
+                present(feed, Cursor { epoch, offset })
             }
-            Start::Cursor(cursor) => present(feed, cursor, &mut gap),
+            Start::Cursor(cursor) => present(feed, cursor),
             Start::Time(clock, time) => {
                 let feed = Arc::clone(feed);
-                read_blocking(move || first_at(&feed, clock, time)).await?
+                Place::at(read_blocking(move || first_at(&feed, clock, time)).await?)
             }
             Start::LastPerKey(n) => {
-                let (searched, filter) = (Arc::clone(feed), selection.filter.clone());
+                let (searched, filter) = (Arc::clone(feed), wanted.filter.clone());
                 let found =
                     read_blocking(move || last_of_each(&searched, &filter, n as usize)).await?;
                 let first = found.front().copied().unwrap_or(bounds.tail);
-                selection.only = Some((found, bounds.tail));
-                first
+                Place {
+                    only: Some((Arc::new(found), bounds.tail)),
+                    ..Place::at(first)
+                }
             }
         };
         Ok(Follower::new(
             Arc::clone(self),
             Arc::clone(feed),
-            selection,
-            cursor,
+            wanted.selector,
+            feed.filters.intern(wanted.filter),
+            place,
             end,
-            gap,
         ))
     }
 }
 
 /// Where a cursor goes on. One of another life of the feed begins at the oldest record there is,
 /// after a gap that says so.
-fn present(feed: &Feed, cursor: Cursor, gap: &mut Option<(u64, Gap)>) -> Offset {
+fn present(feed: &Feed, cursor: Cursor) -> Place {
     let bounds = feed.bounds();
     let same = cursor.epoch == feed.epoch() || cursor.epoch == 0;
     if same && cursor.offset <= bounds.tail {
-        return cursor.offset;
+        return Place::at(cursor.offset);
     }
-    let span = Span::new(cursor.offset, cursor.offset);
-    *gap = Some((
-        cursor.epoch,
-        Gap {
-            span,
-            count: None,
-            reason: GapReason::EpochChanged,
-        },
-    ));
-    bounds.head
+    let gap = Gap {
+        span: Span::new(cursor.offset, cursor.offset),
+        count: None,
+        reason: GapReason::EpochChanged,
+    };
+    Place {
+        gap: Some((cursor.epoch, gap)),
+        ..Place::at(bounds.head)
+    }
 }
 
 /// The first record from which on `clock` shows `time` or later.
-fn first_at(feed: &Feed, clock: Clock, time: UnixNanos) -> Result<Offset, StoreError> {
+pub(super) fn first_at(feed: &Feed, clock: Clock, time: UnixNanos) -> Result<Offset, StoreError> {
     let tail = feed.bounds().tail;
     let mut at = feed.ring.seek(clock, time)?.max(feed.bounds().head);
     while at < tail {

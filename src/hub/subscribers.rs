@@ -20,7 +20,10 @@ pub(super) struct Subscribers {
     open: Mutex<HashMap<u64, Arc<Position>>>,
 }
 
-/// Where a subscription of one feed is.
+/// One that is behind and took nothing for so long is called stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
+/// Where a subscription of one feed is. Written for each message: no lock, no clock.
 #[derive(Debug)]
 struct Position {
     name: String,
@@ -30,7 +33,18 @@ struct Position {
     cursor: AtomicU64,
     /// Ingest time of the last record sent, in nanoseconds; 0 before the first.
     reached: AtomicU64,
-    read: Mutex<Rate>,
+    /// Offsets settled so far.
+    settled: AtomicU64,
+    seen: Mutex<Seen>,
+}
+
+/// What was found when somebody last looked.
+#[derive(Debug)]
+struct Seen {
+    rate: Rate,
+    settled: u64,
+    /// When it last had moved, or was not behind.
+    live: Instant,
 }
 
 /// A subscription as users see it. Lag is counted from what was sent.
@@ -44,6 +58,8 @@ pub struct SubscriberView {
     pub lag: Duration,
     pub eviction_eta: Option<Duration>,
     pub started: UnixNanos,
+    /// It is behind and has taken nothing for a while.
+    pub stalled: bool,
 }
 
 /// Keeps a subscription on the list until it is dropped.
@@ -56,6 +72,10 @@ pub struct SubscriberGuard {
 
 impl Position {
     fn view(&self) -> SubscriberView {
+        self.view_at(Instant::now())
+    }
+
+    fn view_at(&self, now: Instant) -> SubscriberView {
         let bounds = self.feed.bounds();
         let cursor = self.cursor.load(Relaxed);
         let lag_records = bounds.tail.saturating_sub(cursor);
@@ -65,7 +85,10 @@ impl Position {
         } else {
             0
         };
-        let read_rate = self.read.lock().get(Instant::now());
+        let (read_rate, silent) =
+            self.seen
+                .lock()
+                .look(self.settled.load(Relaxed), lag_records > 0, now);
         SubscriberView {
             name: self.name.clone(),
             principal: Arc::clone(&self.principal),
@@ -75,7 +98,21 @@ impl Position {
             lag: Duration::from_nanos(u64::try_from(behind).unwrap_or(0)),
             eviction_eta: self.feed.eviction_eta(cursor, read_rate),
             started: self.started,
+            stalled: silent >= STALLED_AFTER,
         }
+    }
+}
+
+impl Seen {
+    /// How fast it reads, and for how long it has taken nothing that was there.
+    fn look(&mut self, settled: u64, is_behind: bool, now: Instant) -> (f64, Duration) {
+        let new = settled - self.settled;
+        self.settled = settled;
+        self.rate.add(new, now);
+        if new > 0 || !is_behind {
+            self.live = now;
+        }
+        (self.rate.get(now), now.saturating_duration_since(self.live))
     }
 }
 
@@ -85,7 +122,9 @@ impl Subscribers {
         let views: Vec<_> = self.of(Some(feed));
         let lag = views.iter().map(|view| view.lag_records).max().unwrap_or(0);
         let eta = views.iter().filter_map(|view| view.eviction_eta).min();
+        let stalled = views.iter().filter(|view| view.stalled).count();
         feed.metrics.set_subscribers(views.len() as u64);
+        feed.metrics.set_stalled(stalled as u64);
         feed.metrics.set_slowest(lag, eta);
     }
 
@@ -108,6 +147,7 @@ impl Hub {
         feed: &Arc<Feed>,
         cursor: Offset,
     ) -> SubscriberGuard {
+        let now = Instant::now();
         let position = Arc::new(Position {
             name,
             principal,
@@ -115,7 +155,12 @@ impl Hub {
             started: model::now(),
             cursor: AtomicU64::new(cursor),
             reached: AtomicU64::new(0),
-            read: Mutex::new(Rate::new(Instant::now())),
+            settled: AtomicU64::new(0),
+            seen: Mutex::new(Seen {
+                rate: Rate::new(now),
+                settled: 0,
+                live: now,
+            }),
         });
         let id = self.subscribers.next.fetch_add(1, Relaxed);
         self.subscribers
@@ -138,13 +183,14 @@ impl Hub {
 }
 
 impl SubscriberGuard {
-    /// Notes what was sent: the new cursor, and when the last record of it came in.
-    pub fn sent(&self, cursor: Offset, records: u64, last_ingest: Option<UnixNanos>) {
+    /// Notes what was sent: the new cursor, how many offsets that settled, and when the last
+    /// record came in.
+    pub fn sent(&self, cursor: Offset, settled: u64, last_ingest: Option<UnixNanos>) {
         self.position.cursor.store(cursor, Relaxed);
         if let Some(time) = last_ingest {
             self.position.reached.store(time.cast_unsigned(), Relaxed);
         }
-        self.position.read.lock().add(records, Instant::now());
+        self.position.settled.fetch_add(settled, Relaxed);
     }
 
     pub fn view(&self) -> SubscriberView {

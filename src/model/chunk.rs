@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 
-use super::{Offset, Span, UnixNanos};
+use super::{Offset, Span};
 
 /// Tag byte of `records = 15` in every message that carries records.
 pub const FRAME_TAG: u8 = 15 << 3 | 2;
@@ -16,19 +16,12 @@ pub const INGEST_TIME_TAG: u8 = 14 << 3 | 1;
 /// Bytes that the server appends to a record: offset and ingest time.
 pub const SERVER_FIELDS_LEN: usize = 18;
 
-/// A checked record on its way into a ring: no server-owned fields, an event time in it.
-#[derive(Clone, Debug)]
-pub struct NewRecord {
-    pub bytes: Bytes,
-    pub event_time: UnixNanos,
-}
-
 /// Consecutive records of one feed: offsets `base..base + count`.
 #[derive(Clone, Debug)]
 pub struct Chunk {
     base: Offset,
     /// Where each frame starts in `body`; one longer than the number of records.
-    starts: Arc<[u32]>,
+    starts: Arc<Vec<u32>>,
     /// Which of `starts` this chunk spans.
     first: usize,
     count: usize,
@@ -36,34 +29,20 @@ pub struct Chunk {
 }
 
 impl Chunk {
-    /// Frames `records` at offsets from `base`.
-    pub fn build(base: Offset, ingest_time: UnixNanos, records: &[NewRecord]) -> Self {
-        let size = records.iter().map(|r| Self::frame_len(r.bytes.len())).sum();
-        let mut body = BytesMut::with_capacity(size);
-        let mut starts = Vec::with_capacity(records.len() + 1);
-        for (offset, record) in (base..).zip(records) {
-            starts.push(position(body.len()));
-            body.put_u8(FRAME_TAG);
-            put_varint(&mut body, record.bytes.len() + SERVER_FIELDS_LEN);
-            body.put_slice(&record.bytes);
-            body.put_u8(OFFSET_TAG);
-            body.put_u64_le(offset);
-            body.put_u8(INGEST_TIME_TAG);
-            body.put_i64_le(ingest_time);
-        }
-        starts.push(position(body.len()));
+    /// Records whose frames end where `starts` says, `starts[0]` being 0.
+    pub(super) fn of_frames(base: Offset, starts: Vec<u32>, body: Bytes) -> Self {
         Self {
             base,
             first: 0,
-            count: records.len(),
+            count: starts.len().saturating_sub(1),
             starts: starts.into(),
-            body: body.freeze(),
+            body,
         }
     }
 
     /// Finds the frames in a stored body; `None` when it is not a whole number of frames.
     pub fn parse(base: Offset, body: Bytes) -> Option<Self> {
-        let mut starts = Vec::new();
+        let mut starts = Vec::with_capacity(body.len() / 64 + 1);
         let mut at = 0;
         while at < body.len() {
             starts.push(position(at));
@@ -77,13 +56,7 @@ impl Chunk {
             return None;
         }
         starts.push(position(at));
-        Some(Self {
-            base,
-            first: 0,
-            count: starts.len() - 1,
-            starts: starts.into(),
-            body,
-        })
+        Some(Self::of_frames(base, starts, body))
     }
 
     /// Bytes a record of `len` bytes takes as a frame.
@@ -113,6 +86,12 @@ impl Chunk {
         self.body.slice(self.start(0)..self.start(self.count))
     }
 
+    /// The same without a hold on them.
+    pub fn bytes(&self) -> &[u8] {
+        let range = self.start(0)..self.start(self.count);
+        self.body.get(range).unwrap_or_default()
+    }
+
     /// Bytes of all frames.
     pub fn body_len(&self) -> usize {
         self.start(self.count) - self.start(0)
@@ -137,13 +116,18 @@ impl Chunk {
         if self.body_len() <= max_bytes {
             return self.clone();
         }
+        let fit = self.fitting(max_bytes).max(1);
+        self.slice(Span::new(self.base, self.base + fit as u64))
+    }
+
+    /// How many leading records' frames fit in `max_bytes`.
+    pub fn fitting(&self, max_bytes: usize) -> usize {
         let limit = self.start(0).saturating_add(max_bytes);
         let ends = self
             .starts
             .get(self.first + 1..=self.first + self.count)
             .unwrap_or_default();
-        let fit = ends.partition_point(|end| *end as usize <= limit).max(1);
-        self.slice(Span::new(self.base, self.base + fit as u64))
+        ends.partition_point(|end| *end as usize <= limit)
     }
 
     /// Each record's offset and bytes, without its frame.
@@ -155,6 +139,17 @@ impl Chunk {
         })
     }
 
+    /// The record at `offset`, without its frame.
+    pub fn record(&self, offset: Offset) -> Option<&[u8]> {
+        if !self.span().contains(offset) {
+            return None;
+        }
+        let i = index(offset - self.base);
+        let frame = self.body.get(self.start(i)..self.start(i + 1))?;
+        let (_, used) = take_varint(frame.get(1..)?)?;
+        frame.get(1 + used..)
+    }
+
     /// Where the frame of record `i` starts in the body that this chunk is cut from.
     fn start(&self, i: usize) -> usize {
         self.starts
@@ -163,7 +158,7 @@ impl Chunk {
     }
 }
 
-fn position(at: usize) -> u32 {
+pub(super) fn position(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
 }
 
@@ -171,24 +166,11 @@ fn index(n: u64) -> usize {
     usize::try_from(n).unwrap_or(usize::MAX)
 }
 
-fn varint_len(value: usize) -> usize {
+pub(super) fn varint_len(value: usize) -> usize {
     (64 - (value as u64 | 1).leading_zeros() as usize).div_ceil(7)
 }
 
-fn put_varint(out: &mut BytesMut, mut value: usize) {
-    while value >= 0x80 {
-        out.put_u8(low_byte(value) | 0x80);
-        value >>= 7;
-    }
-    out.put_u8(low_byte(value));
-}
-
-fn low_byte(value: usize) -> u8 {
-    let [low, ..] = value.to_le_bytes();
-    low
-}
-
-fn take_varint(bytes: &[u8]) -> Option<(usize, usize)> {
+pub(super) fn take_varint(bytes: &[u8]) -> Option<(usize, usize)> {
     let mut value = 0_usize;
     for (i, byte) in bytes.iter().take(5).enumerate() {
         value |= usize::from(byte & 0x7f) << (7 * i);
@@ -204,6 +186,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::{Frames, NewRecord, UnixNanos};
+
+    fn build(base: Offset, ingest_time: UnixNanos, records: &[NewRecord]) -> Chunk {
+        Frames::of(records).seal(base, ingest_time).0
+    }
 
     fn records(sizes: &[usize]) -> Vec<NewRecord> {
         sizes
@@ -223,7 +210,7 @@ mod tests {
             from in 0..50_u64,
             len in 0..50_u64,
         ) {
-            let built = Chunk::build(7, 99, &records(&sizes));
+            let built = build(7, 99, &records(&sizes));
             let parsed = Chunk::parse(7, built.body()).unwrap();
             prop_assert_eq!(built.span(), parsed.span());
             prop_assert!(built.records().eq(parsed.records()));
@@ -245,7 +232,7 @@ mod tests {
             sizes in prop::collection::vec(0..300_usize, 1..40),
             max in 0..5_000_usize,
         ) {
-            let chunk = Chunk::build(0, 0, &records(&sizes));
+            let chunk = build(0, 0, &records(&sizes));
             let prefix = chunk.prefix(max);
             prop_assert!(prefix.body_len() <= max || prefix.len() == 1);
             let one_more = chunk.slice(Span::new(0, prefix.span().to + 1));
@@ -255,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_cut_body_is_not_a_chunk() {
-        let body = Chunk::build(0, 0, &records(&[5, 6])).body();
+        let body = build(0, 0, &records(&[5, 6])).body();
         assert!(Chunk::parse(0, body.slice(..body.len() - 1)).is_none());
         assert!(Chunk::parse(0, Bytes::from_static(&[FRAME_TAG])).is_none());
         assert!(Chunk::parse(0, Bytes::from_static(b"x")).is_none());

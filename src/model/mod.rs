@@ -4,14 +4,16 @@ mod chunk;
 mod cursor;
 mod decimal;
 mod feed;
+mod frames;
 mod mark;
 mod time;
 
-pub use chunk::{Chunk, FRAME_TAG, INGEST_TIME_TAG, NewRecord, OFFSET_TAG, SERVER_FIELDS_LEN};
+pub use chunk::{Chunk, FRAME_TAG, INGEST_TIME_TAG, OFFSET_TAG, SERVER_FIELDS_LEN};
 pub use cursor::{Bounds, Cursor, Epoch, Gap, GapReason, Offset, Span};
 pub use decimal::{DecimalOutOfRange, DecimalParts};
 pub use feed::{FeedId, FeedName, FeedSpec, InvalidFeedName, Retention, Visibility};
-pub use mark::{MarkNote, Principal, ProducerName};
+pub use frames::{Frames, NewRecord};
+pub use mark::{MarkNote, MarkRun, Principal, ProducerName};
 pub use time::{UnixNanos, now};
 
 /// The payload kinds of a record, in wire order. Latest and conflation are per (key, kind).

@@ -1,7 +1,9 @@
-//! The wire: generated code (records as bytes), conversions both ways, the zero-copy record scan.
+//! The wire: generated code (records as bytes), conversions both ways, the zero-copy record scan,
+//! and responses written by hand.
 
 pub mod convert;
 pub mod json;
+pub mod message;
 pub mod wire;
 
 /// Code generated from `proto/ringfeed/v1`. Every `repeated Record records` is `Vec<Bytes>`.

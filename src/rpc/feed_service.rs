@@ -2,7 +2,9 @@
 
 use std::pin::Pin;
 
-use tokio_stream::Stream;
+use bytes::Bytes;
+use prost::Message as _;
+use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
@@ -10,11 +12,25 @@ use super::{
     request::principal,
     status,
     stream::{StreamGuard, unary},
-    subscribe,
+    subscribe::{self, Outgoing},
 };
 use crate::proto::v1::{self, feed_service_server::FeedService};
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+impl Services {
+    /// Ingest, its messages as they lie on the wire.
+    pub(super) async fn take_upload(
+        &self,
+        request: Request<impl Stream<Item = Result<Bytes, Status>> + Unpin>,
+    ) -> Result<Response<v1::IngestResponse>, Status> {
+        let guard = StreamGuard::open("Ingest");
+        let caller = principal(&request);
+        let stored = ingest::run(&self.context, request.into_inner(), caller).await;
+        guard.end(stored.as_ref().err());
+        stored.map(Response::new)
+    }
+}
 
 #[async_trait]
 impl FeedService for Services {
@@ -26,11 +42,10 @@ impl FeedService for Services {
         &self,
         request: Request<Streaming<v1::IngestRequest>>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
-        let guard = StreamGuard::open("Ingest");
-        let caller = principal(&request);
-        let stored = ingest::run(&self.context, request.into_inner(), caller).await;
-        guard.end(stored.as_ref().err());
-        stored.map(Response::new)
+        let messages = |messages: Streaming<v1::IngestRequest>| {
+            messages.map(|message| message.map(|message| message.encode_to_vec().into()))
+        };
+        self.take_upload(request.map(messages)).await
     }
 
     async fn publish(
@@ -47,7 +62,11 @@ impl FeedService for Services {
         let guard = StreamGuard::open("Subscribe");
         let caller = principal(&request);
         match subscribe::open(&self.context, request.into_inner(), caller).await {
-            Ok(subscription) => Ok(Response::new(Box::pin(subscription.into_stream(guard)))),
+            Ok(subscription) => {
+                let responses = subscription.into_stream(guard);
+                let responses = responses.map(|next| next.map(Outgoing::response));
+                Ok(Response::new(Box::pin(responses)))
+            }
             Err(error) => {
                 guard.end(Some(&error));
                 Err(error)

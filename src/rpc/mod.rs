@@ -21,6 +21,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
+pub use self::{ingest::IngestRoute, subscribe::SubscribeRoute};
 use crate::{
     hub::Hub,
     proto::v1::{
@@ -57,7 +58,13 @@ impl Services {
         }
     }
 
-    pub fn feed_service(&self) -> FeedServiceServer<Self> {
+    /// The generated service behind a faster Subscribe and Ingest.
+    pub fn feed_service(&self) -> SubscribeRoute<IngestRoute<FeedServiceServer<Self>>> {
+        let generated = IngestRoute::new(self.clone(), self.generated_feed_service());
+        SubscribeRoute::new(Arc::clone(&self.context), generated)
+    }
+
+    fn generated_feed_service(&self) -> FeedServiceServer<Self> {
         use tonic::codec::CompressionEncoding::{Gzip, Zstd};
         FeedServiceServer::new(self.clone())
             .max_decoding_message_size(MAX_MESSAGE_BYTES)

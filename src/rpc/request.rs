@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use http::HeaderMap;
 use tonic::{Request, Status};
 
 use super::status;
@@ -16,6 +17,12 @@ const MAX_NAME_BYTES: usize = 128;
 pub(super) fn principal<T>(request: &Request<T>) -> Principal {
     let found = request.extensions().get::<Principal>();
     found.map_or_else(|| Arc::from("anonymous"), Arc::clone)
+}
+
+/// Such calls are left to the generated service.
+pub(super) fn is_compressed(headers: &HeaderMap) -> bool {
+    let encoding = headers.get("grpc-encoding");
+    encoding.is_some_and(|encoding| encoding != "identity")
 }
 
 pub(super) fn feed_name(field: &str, name: &str) -> Result<FeedName, Status> {

@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::{Context, request, status};
 use crate::{
-    hub::{End, Feed, KeyFilter, Start},
+    hub::{End, Feed, KeyFilter, Start, Wanted},
     model::Cursor,
     proto::v1::{self, end::At, fidelity::View, start::From},
     store::Clock,
@@ -15,20 +15,12 @@ use crate::{
 const MAX_KEYS: usize = 10_000;
 const MAX_LAST_PER_KEY: u32 = 10_000;
 
-/// A selector, understood.
-#[derive(Debug)]
-pub(super) struct Wanted {
-    pub feed: Arc<Feed>,
-    pub filter: KeyFilter,
-    pub start: Start,
-    pub end: End,
-}
-
+/// The feed and what is wanted of it.
 pub(super) fn parse(
     context: &Context,
     index: usize,
     selector: &v1::Selector,
-) -> Result<Wanted, Status> {
+) -> Result<(Arc<Feed>, Wanted), Status> {
     let path = |field: &str| format!("selectors[{index}].{field}");
     later_only(selector)?;
     let name = request::feed_name(&path("feed"), &selector.feed)?;
@@ -44,12 +36,13 @@ pub(super) fn parse(
     let start = start(&path("start"), selector.start.as_ref(), &selector.feed)?;
     let end = end(selector.end.as_ref());
     let feed = context.hub.feed(&name).map_err(|e| status::catalog(&e))?;
-    Ok(Wanted {
-        feed,
+    let wanted = Wanted {
+        selector: u32::try_from(index).unwrap_or(u32::MAX),
         filter,
         start,
         end,
-    })
+    };
+    Ok((feed, wanted))
 }
 
 /// What the API has and this version does not.

@@ -202,6 +202,7 @@ fn store(error: &StoreError) -> Status {
         | StoreError::Locked { .. }
         | StoreError::Stopped { .. }
         | StoreError::NewerFormat { .. }
+        | StoreError::OlderFormat { .. }
         | StoreError::RecordTooLarge { .. } => plain(Code::Unavailable, "STORE_FAILED"),
     }
 }
@@ -226,8 +227,13 @@ pub fn of_request(status: Status) -> Status {
         return quota("MESSAGE_TOO_LARGE", "message bytes", text);
     }
     if status.code() == Code::Internal && status.message().contains("decode") {
-        let text = "is not a valid protobuf message; use this server's proto files";
-        return invalid_argument("message", text);
+        return not_protobuf();
     }
     status
+}
+
+/// A message that is none.
+pub fn not_protobuf() -> Status {
+    let text = "is not a valid protobuf message; use this server's proto files";
+    invalid_argument("message", text)
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod config;
+mod gather;
 mod page;
 mod prometheus;
 mod routes;

@@ -16,6 +16,7 @@ use tonic_health::server::HealthReporter;
 use super::{
     admin::{self, Readiness, Ready},
     config::{Config, EngineKind},
+    gather::Gather,
     prometheus,
     routes::{self, ReflectionError},
 };
@@ -189,13 +190,13 @@ fn transport(config: &Config) -> transport::Server {
 }
 
 /// Connections without Nagle's delay; a peer that is gone already is no error.
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Gather<TcpStream>>> {
     TcpListenerStream::new(listener).map(|accepted| {
         let stream = accepted?;
         if let Err(error) = stream.set_nodelay(true) {
             tracing::debug!(%error, "a connection was gone before it was taken");
         }
-        Ok(stream)
+        Ok(Gather::new(stream))
     })
 }
 

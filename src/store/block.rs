@@ -1,9 +1,9 @@
 //! How an append is cut into blocks, the unit of write, checksum and eviction, and how many blocks
 //! a ring holds. Pure values, shared by the engines so that they cut and evict alike.
 
-use crate::model::{Chunk, MarkNote, NewRecord, Offset, Span, UnixNanos};
+use crate::model::{Chunk, MarkNote, MarkRun, Offset, Span, UnixNanos};
 
-use super::{Append, StoreError, Unit};
+use super::{StoreError, Unit};
 
 /// Bytes of a block as it rests, all included: a sled slab slot is 65,536, and a value just over
 /// that would waste half of the next size.
@@ -109,14 +109,6 @@ impl Block {
         )
     }
 
-    /// Takes the next number, for a slot that cannot be used.
-    pub(super) fn pass_over(&mut self) {
-        self.number += 1;
-        if self.number.is_multiple_of(GROUP) {
-            self.group_event = self.max_event;
-        }
-    }
-
     pub(super) fn end(&self) -> Offset {
         self.base + u64::from(self.count)
     }
@@ -146,18 +138,15 @@ impl Block {
         }
     }
 
-    /// Notes a mark; false when there is no room for one more producer.
-    fn note(&mut self, mark: MarkNote) -> bool {
-        let known = self.marks.iter_mut().find(|m| m.producer == mark.producer);
-        if let Some(known) = known {
-            *known = mark;
-            return true;
+    fn has_mark_of(&self, producer: u32) -> bool {
+        self.marks.iter().any(|mark| mark.producer == producer)
+    }
+
+    fn note(&mut self, mark: MarkNote) {
+        match self.marks.iter_mut().find(|m| m.producer == mark.producer) {
+            Some(known) => *known = mark,
+            None => self.marks.push(mark),
         }
-        let room = self.marks.len() < MAX_MARKS;
-        if room {
-            self.marks.push(mark);
-        }
-        room
     }
 }
 
@@ -173,72 +162,116 @@ pub(super) enum Packed {
 #[derive(Debug)]
 pub(super) struct Packer<'a> {
     chunk: &'a Chunk,
-    records: &'a [NewRecord],
-    marks: &'a [Option<MarkNote>],
+    event_times: &'a [UnixNanos],
+    marks: &'a [MarkRun],
     ingest_time: UnixNanos,
     unit: Unit,
+    /// How many records are in blocks.
+    done: usize,
 }
 
 impl<'a> Packer<'a> {
-    pub(super) fn new(append: Append<'a>, chunk: &'a Chunk) -> Self {
+    /// `chunk` and `event_times` are what the records of the append became.
+    pub(super) fn new(
+        chunk: &'a Chunk,
+        event_times: &'a [UnixNanos],
+        marks: &'a [MarkRun],
+        ingest_time: UnixNanos,
+        unit: Unit,
+    ) -> Self {
         Self {
             chunk,
-            records: append.records,
-            marks: append.marks,
-            ingest_time: append.ingest_time,
-            unit: append.unit,
+            event_times,
+            marks,
+            ingest_time,
+            unit,
+            done: 0,
         }
     }
 
     /// Moves what fits into `block`.
     pub(super) fn fill(&mut self, block: &mut Block) -> Packed {
-        let before = block.marks.clone();
-        let count = self.fitting(block);
-        let (now, later) = self.records.split_at(count);
-        if !now.is_empty() {
-            self.take(block, now, later);
+        let before = match self.unit {
+            Unit::Batch => block.marks.clone(),
+            Unit::Record => Vec::new(),
+        };
+        let end = self.fitting(block);
+        let moved = end > self.done;
+        if moved {
+            self.take(block, end);
         }
-        self.records = later;
-        self.marks = self.marks.get(count..).unwrap_or_default();
-        if later.is_empty() {
+        if end == self.chunk.len() {
             return Packed::All;
         }
-        if !now.is_empty() && self.unit == Unit::Batch {
+        if moved && self.unit == Unit::Batch {
             block.unfinished = Some(self.chunk.span().from);
             block.undo = before;
         }
         Packed::More
     }
 
-    /// How many of the next records fit into `block`; notes their marks.
+    /// The first record that does not fit into `block` any more; notes the marks of those before.
     fn fitting(&self, block: &mut Block) -> usize {
         let undo = match self.unit {
             Unit::Batch => block.marks.len(),
             Unit::Record => 0,
         };
         let mut size = HEADER_BYTES + block.body.len() + undo * MARK_BYTES;
-        let marks = self.marks.iter().copied().chain(std::iter::repeat(None));
-        let fits = |(record, mark): &(&NewRecord, Option<MarkNote>)| {
-            size += Chunk::frame_len(record.bytes.len());
-            let marks = (block.marks.len() + usize::from(mark.is_some())) * MARK_BYTES;
-            size + marks <= BLOCK_BYTES && mark.is_none_or(|mark| block.note(mark))
-        };
-        self.records.iter().zip(marks).take_while(fits).count()
+        let mut at = self.done;
+        while at < self.chunk.len() {
+            let (end, run) = self.stretch(at);
+            let new = run.is_some_and(|run| !block.has_mark_of(run.producer));
+            let marks = block.marks.len() + usize::from(new);
+            let room = BLOCK_BYTES.saturating_sub(size + marks * MARK_BYTES);
+            let part = self.part(at, end);
+            let fit = match marks <= MAX_MARKS {
+                true => part.fitting(room),
+                false => 0,
+            };
+            if fit == 0 {
+                break;
+            }
+            if let Some(mark) = run.and_then(|run| run.at(at + fit - 1)) {
+                block.note(mark);
+            }
+            size += self.part(at, at + fit).body_len();
+            at += fit;
+            if at < end {
+                break;
+            }
+        }
+        at
     }
 
-    fn take(&self, block: &mut Block, now: &[NewRecord], later: &[NewRecord]) {
-        let end = self.chunk.span().to - later.len() as u64;
-        let from = end - now.len() as u64;
-        let part = self.chunk.slice(Span::new(from, end));
+    /// Up to where the records from `at` on are of one run, and which; or of none.
+    fn stretch(&self, at: usize) -> (usize, Option<&'a MarkRun>) {
+        let next = self.marks.partition_point(|run| run.records.end <= at);
+        match self.marks.get(next) {
+            Some(run) if run.records.start <= at => (run.records.end, Some(run)),
+            Some(run) => (run.records.start, None),
+            None => (self.chunk.len(), None),
+        }
+    }
+
+    fn part(&self, from: usize, to: usize) -> Chunk {
+        let base = self.chunk.span().from;
+        self.chunk
+            .slice(Span::new(base + from as u64, base + to as u64))
+    }
+
+    fn take(&mut self, block: &mut Block, end: usize) {
+        let part = self.part(self.done, end);
         if block.count == 0 {
-            block.base = from;
+            block.base = part.span().from;
             block.first_ingest = self.ingest_time;
         }
-        block.body.extend_from_slice(&part.body());
-        block.count += u32::try_from(now.len()).unwrap_or(u32::MAX);
+        block.body.extend_from_slice(part.bytes());
+        block.count += u32::try_from(part.len()).unwrap_or(u32::MAX);
         block.last_ingest = self.ingest_time;
-        let newest = now.iter().map(|r| r.event_time).max();
-        block.max_event = block.max_event.max(newest.unwrap_or(UnixNanos::MIN));
+        let times = self.event_times.get(self.done..end).unwrap_or_default();
+        let newest = times.iter().copied().max().unwrap_or(UnixNanos::MIN);
+        block.max_event = block.max_event.max(newest);
         block.group_event = block.group_event.max(block.max_event);
+        self.done = end;
     }
 }

@@ -25,6 +25,15 @@ pub enum StoreError {
         found: u32,
         known: u32,
     },
+    #[error(
+        "{what} was written by an older ringfeed (format {found}, this one reads {known} only): read \
+         it out with that version, or move it away and start with an empty directory"
+    )]
+    OlderFormat {
+        what: String,
+        found: u32,
+        known: u32,
+    },
     #[error("the record is {len} bytes, the limit is {limit}")]
     RecordTooLarge { len: usize, limit: usize },
     #[error("a ring is at least {min} bytes, not {asked}")]

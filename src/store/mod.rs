@@ -26,11 +26,11 @@ pub use error::StoreError;
 pub use memory::MemoryEngine;
 
 use crate::model::{
-    Bounds, Chunk, FeedId, Gap, MarkNote, NewRecord, Offset, UnixNanos, Visibility,
+    Bounds, Chunk, FeedId, Frames, Gap, MarkNote, MarkRun, Offset, UnixNanos, Visibility,
 };
 
 /// The small durable maps beside the rings: what must outlive the records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Space {
     /// Feeds, key descriptions, secrets.
     Catalog,
@@ -77,23 +77,23 @@ pub struct RingSpec {
 }
 
 /// One append: consecutive records of one feed.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Append<'a> {
     /// Each at most `MAX_RECORD_BYTES`. May be empty: then nothing is written.
-    pub records: &'a [NewRecord],
+    pub records: Frames,
     /// When they came in; MUST NOT be below that of an earlier append of the ring.
     pub ingest_time: UnixNanos,
-    /// For each record how far its producer came with it; none without a producer. Each block
-    /// notes the last of each producer that it has a record of, and no later one.
-    pub marks: &'a [Option<MarkNote>],
+    /// How far producers came with their records, in record order; records without a producer lie
+    /// between the runs. Each block notes the last of each producer that it has a record of, and
+    /// no later one.
+    pub marks: &'a [MarkRun],
     pub unit: Unit,
 }
 
 impl Append<'_> {
     /// Whether every record fits into a block.
     fn check(&self) -> Result<(), StoreError> {
-        let lens = self.records.iter().map(|record| record.bytes.len());
-        match lens.max() {
+        match self.records.largest() {
             Some(len) if len > MAX_RECORD_BYTES => Err(StoreError::RecordTooLarge {
                 len,
                 limit: MAX_RECORD_BYTES,
@@ -114,6 +114,9 @@ pub enum Unit {
 
 /// The largest record a ring takes, without the server's fields.
 pub const MAX_RECORD_BYTES: usize = 60_000;
+
+/// Bytes of a block at the most: what one `read` gives.
+pub const MAX_BLOCK_BYTES: usize = block::BLOCK_BYTES;
 
 /// Key and value of a small entry.
 pub type Entry = (Vec<u8>, Vec<u8>);
@@ -174,14 +177,15 @@ pub trait Engine: Send + Sync + Debug {
     /// Bytes that can still be written to the engine's disk; `None` where there is no disk.
     fn free_bytes(&self) -> Result<Option<u64>, StoreError>;
 
-    /// Bytes read from and written to blocks since the engine was opened.
+    /// Bytes moved from and to the disk since the engine was opened.
     fn io(&self) -> Io;
 
     /// Flushes, notes that the stop is clean, and releases files. Writes fail afterwards.
     fn close(&self) -> Result<(), StoreError>;
 }
 
-/// What an engine moved since it was opened.
+/// What an engine moved since it was opened; what is written is all that flushes wrote, the
+/// engine's own logs included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Io {
     pub block_bytes_read: u64,

@@ -65,8 +65,13 @@ async fn several_selectors_get_their_keys_and_account_for_the_rest() {
     both.exclude_keys = vec!["b".into()];
     let mut none = selector("g", From::Offset(0), None);
     none.keys = vec!["unheard-of".into()];
+    // A heartbeat tells before where the selector is: the last one need not wait for 10 s.
     let request = SubscribeRequest {
         selectors: vec![two_keys, all_but, both, none],
+        heartbeat_interval: Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 200_000_000,
+        }),
         ..SubscribeRequest::default()
     };
     let mut follow = Follow::open(&mut feeds, request).await.unwrap();

@@ -2,13 +2,12 @@
 
 mod account;
 mod board;
-mod child;
 mod player;
 mod say;
 mod slow;
 mod tape;
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{env, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -23,12 +22,14 @@ use tokio_util::sync::CancellationToken;
 use self::{
     account::Accounts,
     board::Board,
-    child::{Addresses, Scratch, ServerChild},
     player::{Passes, Player, Times},
     say::Say,
     tape::Tape,
 };
-use super::exit::Outcome;
+use super::{
+    child::{Addresses, Scratch, ServerChild},
+    exit::Outcome,
+};
 use crate::{
     client::{ConnectOptions, Connection},
     proto::v1,
@@ -75,8 +76,8 @@ enum Verdict {
 pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let say = Say::new();
-    let scratch = Scratch::new()?;
-    let server = ServerChild::start(scratch.path(), addresses().await).await?;
+    let scratch = Scratch::new(&env::temp_dir(), "demo")?;
+    let server = ServerChild::start(scratch.path(), addresses().await, &[]).await?;
     let show = Show::open(args, server.addresses, start)?;
     say.line(&format!(
         "ringfeed is serving; its page: {}/",
@@ -266,7 +267,7 @@ impl Show {
         ));
         server.kill().await?;
         let dead = Instant::now();
-        let server = ServerChild::start(dir, self.addresses).await?;
+        let server = ServerChild::start(dir, self.addresses, &[]).await?;
         let back = dead.elapsed();
         let mut seen = self.board.seen();
         drop(timeout(LAST_RECORDS_WITHIN, seen.changed()).await);

@@ -1,7 +1,7 @@
 use bytes::Bytes;
 
 use super::*;
-use crate::model::{Chunk, NewRecord};
+use crate::model::{Frames, NewRecord};
 
 const EPOCH: u64 = 7;
 
@@ -41,7 +41,7 @@ fn record(offset: u64) -> Bytes {
         bytes: sent.encode_to_vec().into(),
         event_time: 0,
     };
-    let chunk = Chunk::build(offset, 1, &[new]);
+    let (chunk, _) = Frames::of(&[new]).seal(offset, 1);
     chunk.body().slice(2..)
 }
 

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 
 use crate::{
     hub::{
-        Ack, AppendError, Batch, Feed, Hub, HubOptions, KeyFilter, Mode, Pending, ProducerKey, Step,
+        Ack, AppendError, Batch, Feed, Follower, Hub, HubOptions, KeyFilter, Mode, Pending,
+        ProducerKey, Step, Wanted,
     },
     hub::{End, Start},
     model::{self, Bounds, Chunk, FeedId, Offset, UnixNanos, Visibility},
@@ -209,7 +210,9 @@ impl Bed {
         mode: Mode,
     ) -> Pending {
         let now = model::now();
-        let batch = Batch::check(records, producer, mode, &self.hub.limits(now), now);
+        let mut batch = Batch::new(producer, mode, records.len(), 0);
+        let limits = self.hub.limits(now);
+        batch.check(&self.feed, records.iter().map(|r| &r[..]), &limits, now);
         self.hub.append(&self.feed, batch).await.unwrap()
     }
 
@@ -221,17 +224,28 @@ impl Bed {
             .map(|ack: Ack| (ack.stored, ack.duplicates))
     }
 
+    /// A follower of everything.
+    pub(super) async fn follow(&self, start: Start, end: End) -> Follower {
+        self.follow_keys(KeyFilter::default(), start, end).await
+    }
+
+    pub(super) async fn follow_keys(&self, filter: KeyFilter, start: Start, end: End) -> Follower {
+        let wanted = Wanted {
+            selector: 0,
+            filter,
+            start,
+            end,
+        };
+        self.hub.follow(&self.feed, wanted).await.unwrap()
+    }
+
     /// Keys of the records that a new follower sees, up to the tail.
     pub(super) async fn visible(&self) -> Vec<u64> {
-        let filter = KeyFilter::default();
-        let follow = self
-            .hub
-            .follow(&self.feed, filter, Start::Earliest, End::Now);
-        let mut follower = follow.await.unwrap();
+        let mut follower = self.follow(Start::Earliest, End::Now).await;
         let mut offsets = vec![];
         loop {
             match follower.next().await.unwrap() {
-                Step::Records(settled) => offsets.extend(settled.covers.from..settled.covers.to),
+                Step::Records(view) => offsets.extend(view.covers.from..view.covers.to),
                 Step::Gap { .. } => {}
                 Step::AtTail | Step::Ended => return offsets,
             }

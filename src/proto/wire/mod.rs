@@ -3,25 +3,29 @@
 
 mod decimal;
 mod fields;
+mod message;
 mod payload;
 mod reader;
 mod refuse;
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
-use bytes::{BufMut, Bytes, BytesMut};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-pub use self::refuse::{Invalid, Reason};
 use self::{
     fields::{Fields, Message},
     reader::{BYTES, FIXED64, Reader, VARINT},
     refuse::Refused,
 };
-use crate::model::{NewRecord, PayloadKind, UnixNanos};
+pub use self::{
+    message::{IngestMessage, Malformed},
+    refuse::{Invalid, Reason},
+};
+use crate::model::{PayloadKind, UnixNanos};
 
 const EVENT_TIME_TAG: u8 = 2 << 3 | 1;
 const TIME_ASSIGNED_TAG: u8 = 12 << 3;
+const STAMP_BYTES: usize = 11;
 const SERVER_OWNED: std::ops::RangeInclusive<u32> = 12..=14;
 const MAX_VENUE_BYTES: usize = 64;
 
@@ -64,29 +68,32 @@ pub struct RecordView<'a> {
     pub server_owned: bool,
 }
 
-/// A record that passed, ready to be appended.
-#[derive(Clone, Debug)]
-pub struct Checked {
-    pub record: NewRecord,
-    /// The key's bytes, valid UTF-8, a slice of the record's.
-    pub key: Bytes,
-    pub kind: PayloadKind,
+/// What the server keeps of a record that passed: its bytes without the fields the server owns,
+/// and the time it stamps where there is none.
+#[derive(Debug)]
+pub struct Kept<'a> {
+    bytes: Cow<'a, [u8]>,
+    stamp: Option<[u8; STAMP_BYTES]>,
+    pub event_time: UnixNanos,
 }
 
-/// Checks a record and completes it: server-owned fields cut, event time present.
-pub fn check(bytes: Bytes, limits: &Limits, now: UnixNanos) -> Result<Checked, Invalid> {
-    let view = scan(&bytes, limits)?;
-    let (kind, event_time) = (view.kind, view.event_time);
-    let key = bytes.slice_ref(view.key.as_bytes());
-    let bytes = match (view.server_owned, event_time) {
-        (false, Some(_)) => bytes,
-        (server_owned, event_time) => complete(&bytes, server_owned, event_time, now),
-    };
-    let record = NewRecord {
-        bytes,
-        event_time: event_time.unwrap_or(now),
-    };
-    Ok(Checked { record, key, kind })
+impl<'a> Kept<'a> {
+    /// Of the record `bytes`, which the scan found to be `view`.
+    pub fn of(bytes: &'a [u8], view: &RecordView<'_>, now: UnixNanos) -> Self {
+        Self {
+            bytes: match view.server_owned {
+                false => Cow::Borrowed(bytes),
+                true => Cow::Owned(without_server_owned(bytes)),
+            },
+            stamp: view.event_time.is_none().then(|| stamp(now)),
+            event_time: view.event_time.unwrap_or(now),
+        }
+    }
+
+    /// The parts to be written one behind the other.
+    pub fn parts(&self) -> [&[u8]; 2] {
+        [&self.bytes, self.stamp.as_ref().map_or(&[], |stamp| stamp)]
+    }
 }
 
 /// Content hash of a record as sent, bound to its place in the producer's numbering.
@@ -218,25 +225,16 @@ pub fn ingest_time(record: &[u8]) -> UnixNanos {
         .map_or(0, |bytes| i64::from_le_bytes(*bytes))
 }
 
-fn complete(
-    bytes: &Bytes,
-    server_owned: bool,
-    event_time: Option<UnixNanos>,
-    now: UnixNanos,
-) -> Bytes {
-    let mut out = BytesMut::with_capacity(bytes.len() + 16);
-    if server_owned {
-        kept(bytes).for_each(|range| out.extend_from_slice(bytes.get(range).unwrap_or_default()));
-    } else {
-        out.extend_from_slice(bytes);
-    }
-    if event_time.is_none() {
-        out.put_u8(EVENT_TIME_TAG);
-        out.put_i64_le(now);
-        out.put_u8(TIME_ASSIGNED_TAG);
-        out.put_u8(1);
-    }
-    out.freeze()
+/// `event_time_unix_nanos` and `time_assigned`, as fields.
+fn stamp(now: UnixNanos) -> [u8; STAMP_BYTES] {
+    let [a, b, c, d, e, f, g, h] = now.to_le_bytes();
+    [EVENT_TIME_TAG, a, b, c, d, e, f, g, h, TIME_ASSIGNED_TAG, 1]
+}
+
+fn without_server_owned(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    kept(bytes).for_each(|range| out.extend_from_slice(bytes.get(range).unwrap_or_default()));
+    out
 }
 
 /// Where the fields lie that the server does not own.

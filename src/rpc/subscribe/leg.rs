@@ -1,10 +1,10 @@
 //! One selector of a stream: its follower, and what it has been told.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
-use super::{info::InfoSender, response};
+use super::{info::InfoSender, outgoing::Outgoing};
 use crate::{
-    hub::{FollowError, Follower, Origin, Settled, Step, SubscriberGuard},
+    hub::{FollowError, Follower, Origin, Step, SubscriberGuard, View},
     model::{self, Epoch, Gap, GapReason, Offset},
     proto::{
         convert::wire_duration,
@@ -28,7 +28,7 @@ pub(super) struct Leg {
     follower: Follower,
     guard: SubscriberGuard,
     progress: Progress,
-    info: Option<InfoSender>,
+    info: Option<Box<InfoSender>>,
 }
 
 impl Leg {
@@ -44,7 +44,7 @@ impl Leg {
             selector,
             guard,
             progress: Progress::Behind,
-            info: include_info.then(|| InfoSender::new(follower.feed())),
+            info: include_info.then(|| Box::new(InfoSender::new(follower.feed()))),
             follower,
         }
     }
@@ -60,19 +60,20 @@ impl Leg {
     /// Puts what comes next into `ready`; nothing when it waits or is done.
     pub(super) async fn advance(
         &mut self,
-        ready: &mut VecDeque<v1::SubscribeResponse>,
+        ready: &mut VecDeque<Outgoing>,
     ) -> Result<(), FollowError> {
         if self.is_done() {
             return Ok(());
         }
         match self.follower.next().await? {
-            Step::Records(settled) => self.records(settled, ready),
+            Step::Records(view) => self.records(view, ready),
             Step::Gap { epoch, gap, oldest } => {
                 self.progress = Progress::Behind;
                 self.guard.sent(self.follower.cursor(), 0, None);
                 ready.push_back(self.respond(Event::Gap(self.gap(epoch, gap, oldest))));
             }
             Step::AtTail if self.progress == Progress::Behind => {
+                self.settle(ready);
                 self.progress = Progress::CaughtUp;
                 // The token is filled in when it is known what else goes out before.
                 let next = Some(self.cursor(self.follower.cursor()));
@@ -88,42 +89,35 @@ impl Leg {
         Ok(())
     }
 
-    fn records(&mut self, settled: Settled, ready: &mut VecDeque<v1::SubscribeResponse>) {
-        if settled.origin == Origin::Ring {
+    /// Tells what its keys left out so far, before it says where it is.
+    pub(super) fn settle(&mut self, ready: &mut VecDeque<Outgoing>) {
+        if let Some(view) = self.follower.settle_passed() {
+            self.records(view, ready);
+        }
+    }
+
+    fn records(&mut self, view: View, ready: &mut VecDeque<Outgoing>) {
+        if view.origin == Origin::Ring {
             self.progress = Progress::Behind;
         }
+        let feed = self.follower.feed();
         if let Some(info) = &mut self.info {
-            let updates = info.before(&settled.records);
+            let updates = info.before(&view.records()).into_iter();
             let index = self.index;
-            ready.extend(
-                updates
-                    .into_iter()
-                    .map(|u| response(index, Event::KeyInfo(u))),
-            );
+            ready.extend(updates.map(|update| Outgoing::new(index, Event::KeyInfo(update))));
         }
-        let (covers, count) = (settled.covers, settled.records.len());
         self.guard
-            .sent(covers.to, covers.len(), settled.last_ingest);
-        let metrics = self.follower.feed().metrics();
-        metrics.count_sent(count as u64, settled.bytes as u64);
-        if let Some(time) = settled
-            .last_ingest
-            .filter(|_| settled.origin == Origin::Window)
-        {
+            .sent(view.covers.to, view.covers.len(), view.last_ingest);
+        let metrics = feed.metrics();
+        metrics.count_sent(u64::from(view.count), view.bytes() as u64);
+        if let Some(time) = view.last_ingest.filter(|_| view.origin == Origin::Window) {
             metrics.observe_append_to_send(model::now().saturating_sub(time));
         }
-        let batch = v1::RecordBatch {
-            feed: self.selector.feed.clone(),
-            epoch: self.follower.feed().epoch(),
-            covers: Some(v1::OffsetRange {
-                from: covers.from,
-                to: covers.to,
-            }),
-            count: u32::try_from(count).unwrap_or(u32::MAX),
-            cursor: Some(self.cursor(covers.to)),
-            records: settled.records,
-        };
-        ready.push_back(self.respond(Event::Records(batch)));
+        ready.push_back(Outgoing::Records {
+            selector: self.index,
+            feed: Arc::clone(feed),
+            view,
+        });
     }
 
     fn gap(&self, epoch: Epoch, gap: Gap, oldest: Offset) -> v1::Gap {
@@ -146,7 +140,7 @@ impl Leg {
         }
     }
 
-    pub(super) fn heartbeat(&self, resume_token: String) -> v1::SubscribeResponse {
+    pub(super) fn heartbeat(&self, resume_token: String) -> Outgoing {
         let bounds = self.follower.feed().bounds();
         let view = self.guard.view();
         self.respond(Event::Heartbeat(v1::Heartbeat {
@@ -178,7 +172,7 @@ impl Leg {
         }
     }
 
-    fn respond(&self, event: Event) -> v1::SubscribeResponse {
-        response(self.index, event)
+    fn respond(&self, event: Event) -> Outgoing {
+        Outgoing::new(self.index, event)
     }
 }

@@ -1,17 +1,21 @@
 //! Subscribe: several selectors on one stream, in fair turns, each accounting for every offset.
 
+mod body;
 mod info;
 mod leg;
+mod outgoing;
+mod route;
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::select_all;
-use prost::Message as _;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
 use tonic::Status;
 
 use self::leg::Leg;
+pub(super) use self::outgoing::Outgoing;
+pub use self::route::SubscribeRoute;
 use super::{Context, request, selector, status, stream::StreamGuard, token};
 use crate::{
     hub::FollowError,
@@ -23,8 +27,6 @@ const MAX_SELECTORS: usize = 64;
 const MAX_NAME_BYTES: usize = 128;
 const HEARTBEATS: std::ops::RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(3_600);
-/// Smaller frames count against a connection as if they were an attack: see the proto.
-const MIN_MESSAGE_BYTES: usize = 256;
 /// A larger token (very long key lists) is only sent when the stream has to end.
 const MAX_FREQUENT_TOKEN_BYTES: usize = 4_096;
 
@@ -37,8 +39,9 @@ pub(super) struct Subscription {
     legs: Vec<Leg>,
     /// Whose turn it is.
     turn: usize,
-    ready: VecDeque<v1::SubscribeResponse>,
-    heartbeat: Interval,
+    ready: VecDeque<Outgoing>,
+    period: Duration,
+    heartbeat: Pin<Box<Sleep>>,
 }
 
 /// Checks a request and finds every selector's place.
@@ -57,17 +60,13 @@ pub(super) async fn open(
         .into_iter()
         .enumerate()
     {
-        let wanted = selector::parse(context, index, &selector)?;
-        let (feed, filter) = (&wanted.feed, wanted.filter);
-        let follower = context
-            .hub
-            .follow(feed, filter, wanted.start, wanted.end)
-            .await;
+        let (feed, wanted) = selector::parse(context, index, &selector)?;
+        let follower = context.hub.follow(&feed, wanted).await;
         let follower = follower.map_err(|e| status::follow(&e))?;
         let guard = context.hub.register_subscriber(
             request.subscriber.clone(),
             Arc::clone(&principal),
-            &wanted.feed,
+            &feed,
             follower.cursor(),
         );
         legs.push(Leg::new(
@@ -78,16 +77,14 @@ pub(super) async fn open(
             request.include_info,
         ));
     }
-    let mut heartbeat = interval_at(Instant::now() + period, period);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (context, ready) = (Arc::clone(context), VecDeque::new());
     Ok(Subscription {
-        context,
+        context: Arc::clone(context),
         request,
         legs,
         turn: 0,
-        ready,
-        heartbeat,
+        ready: VecDeque::new(),
+        period,
+        heartbeat: Box::pin(sleep_until(Instant::now() + period)),
     })
 }
 
@@ -135,25 +132,27 @@ impl Subscription {
     pub(super) fn into_stream(
         mut self,
         mut guard: StreamGuard,
-    ) -> impl Stream<Item = Result<v1::SubscribeResponse, Status>> + Send {
+    ) -> impl Stream<Item = Result<Outgoing, Status>> + Send {
         async_stream::stream! {
-            let stopping = self.context.stopping.clone();
+            // One wait for all of the stream: a new one each time would queue up anew.
+            let stopping = self.context.stopping.clone().cancelled_owned();
+            tokio::pin!(stopping);
             loop {
                 let next = tokio::select! {
                     biased;
-                    () = stopping.cancelled() => {
+                    () = &mut stopping => {
                         guard.stopped();
                         // The token goes on after these.
                         while let Some(response) = self.ready.pop_front() {
-                            yield Ok(padded(response));
+                            yield Ok(response);
                         }
-                        yield Ok(padded(self.reconnect()));
+                        yield Ok(self.reconnect());
                         return;
                     }
                     next = self.next() => next,
                 };
                 match next {
-                    Ok(Some(response)) => yield Ok(padded(response)),
+                    Ok(Some(response)) => yield Ok(response),
                     Ok(None) => {
                         guard.set(None);
                         return;
@@ -170,13 +169,13 @@ impl Subscription {
     }
 
     /// The next response; `None` when every selector reached its end.
-    async fn next(&mut self) -> Result<Option<v1::SubscribeResponse>, FollowError> {
+    async fn next(&mut self) -> Result<Option<Outgoing>, FollowError> {
         loop {
             if let Some(response) = self.ready.pop_front() {
                 return Ok(Some(response));
             }
             // Also when busy: a subscriber that is behind must hear how far.
-            if futures_util::FutureExt::now_or_never(self.heartbeat.tick()).is_some() {
+            if self.heartbeat.deadline() <= Instant::now() {
                 self.beat();
                 continue;
             }
@@ -186,15 +185,25 @@ impl Subscription {
             if self.legs.iter().all(Leg::is_done) {
                 return Ok(None);
             }
-            let waits = self.legs.iter_mut().filter(|leg| !leg.is_done());
-            let moved = select_all(waits.map(|leg| Box::pin(leg.wait())));
-            let heartbeat = tokio::select! {
-                _ = moved => false,
-                _ = self.heartbeat.tick() => true,
-            };
-            if heartbeat {
-                self.beat();
+            self.wait().await;
+        }
+    }
+
+    /// Waits until a selector may have something to say, or a heartbeat is due.
+    async fn wait(&mut self) {
+        let heartbeat = self.heartbeat.as_mut();
+        if let [leg] = self.legs.as_mut_slice() {
+            tokio::select! {
+                () = leg.wait() => {}
+                () = heartbeat => {}
             }
+            return;
+        }
+        let waits = self.legs.iter_mut().filter(|leg| !leg.is_done());
+        let moved = select_all(waits.map(|leg| Box::pin(leg.wait())));
+        tokio::select! {
+            _ = moved => {}
+            () = heartbeat => {}
         }
     }
 
@@ -217,19 +226,18 @@ impl Subscription {
 
     /// Fills in the resume token where a response carries one.
     fn sign(&mut self) {
-        let carries = |r: &v1::SubscribeResponse| matches!(r.event, Some(Event::CaughtUp(_)));
-        if !self.ready.iter().any(carries) {
+        if !self.ready.iter_mut().any(|r| r.caught_up().is_some()) {
             return;
         }
         let token = self.frequent_token();
-        for response in &mut self.ready {
-            if let Some(Event::CaughtUp(caught_up)) = &mut response.event {
-                caught_up.resume_token.clone_from(&token);
-            }
-        }
+        let caught_up = self.ready.iter_mut().filter_map(Outgoing::caught_up);
+        caught_up.for_each(|caught_up| caught_up.resume_token.clone_from(&token));
     }
 
     fn beat(&mut self) {
+        self.heartbeat.as_mut().reset(Instant::now() + self.period);
+        let beating = self.legs.iter_mut().filter(|leg| !leg.is_done());
+        beating.for_each(|leg| leg.settle(&mut self.ready));
         let resume_token = self.frequent_token();
         let beats = self.legs.iter().filter(|leg| !leg.is_done());
         self.ready
@@ -254,26 +262,11 @@ impl Subscription {
         token::issue(self.context.hub.secret(), &request)
     }
 
-    fn reconnect(&self) -> v1::SubscribeResponse {
+    fn reconnect(&self) -> Outgoing {
         let reconnect = v1::Reconnect {
             resume_token: self.resume_token(),
             reason: "the server is stopping".into(),
         };
-        response(0, Event::Reconnect(reconnect))
+        Outgoing::new(0, Event::Reconnect(reconnect))
     }
-}
-
-fn response(selector: u32, event: Event) -> v1::SubscribeResponse {
-    v1::SubscribeResponse {
-        selector,
-        event: Some(event),
-        padding: bytes::Bytes::new(),
-    }
-}
-
-fn padded(mut response: v1::SubscribeResponse) -> v1::SubscribeResponse {
-    static ZEROS: [u8; MIN_MESSAGE_BYTES] = [0; MIN_MESSAGE_BYTES];
-    let short = MIN_MESSAGE_BYTES.saturating_sub(response.encoded_len());
-    response.padding = bytes::Bytes::from_static(ZEROS.get(..short).unwrap_or_default());
-    response
 }

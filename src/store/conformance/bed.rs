@@ -6,7 +6,10 @@ use std::{fs, path::Path, sync::Arc};
 use tempfile::TempDir;
 
 use crate::{
-    model::{Bounds, FeedId, Gap, GapReason, MarkNote, NewRecord, Offset, UnixNanos, Visibility},
+    model::{
+        Bounds, FeedId, Frames, Gap, GapReason, MarkNote, MarkRun, NewRecord, Offset, UnixNanos,
+        Visibility,
+    },
     store::{
         Append, Engine, MemoryEngine, Read, Ring, RingSpec, Unit,
         sled::{SledEngine, SledOptions},
@@ -132,7 +135,7 @@ impl Bed for SledBed {
         self.tamper(|_| ());
     }
 
-    /// sled flushes when it is dropped: what counts is a copy made before.
+    /// What counts is a copy of the files as they are.
     fn cut_power(&mut self) {
         let copy = TempDir::new().unwrap();
         copy_dir(self.dir.path(), copy.path());
@@ -181,14 +184,35 @@ pub(in crate::store) fn put(
 ) {
     let tail = ring.bounds().tail;
     let append = Append {
-        records,
+        records: Frames::of(records),
         ingest_time,
-        marks,
+        marks: &runs(marks),
         unit,
     };
     let chunk = ring.append(append).unwrap();
     assert_eq!((chunk.span().from, chunk.len()), (tail, records.len()));
     assert_eq!(ring.bounds().tail, tail + records.len() as u64);
+}
+
+/// Marks given record by record, joined where one producer goes on.
+pub(in crate::store) fn runs(marks: &[Option<MarkNote>]) -> Vec<MarkRun> {
+    let mut runs: Vec<MarkRun> = Vec::new();
+    for (index, mark) in marks.iter().enumerate() {
+        let Some(mark) = mark else { continue };
+        let note = (mark.sequence, mark.content);
+        match runs.last_mut() {
+            Some(run) if run.producer == mark.producer && run.records.end == index => {
+                run.records.end += 1;
+                run.notes.push(note);
+            }
+            Some(_) | None => runs.push(MarkRun {
+                producer: mark.producer,
+                records: index..index + 1,
+                notes: vec![note],
+            }),
+        }
+    }
+    runs
 }
 
 /// Reads everything from `from` on: each record's offset and size, and the gaps between.

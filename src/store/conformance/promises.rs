@@ -1,7 +1,7 @@
 //! Order, durability, batches, marks, losses, small maps.
 
 use crate::{
-    model::{FeedId, GapReason, MarkNote, Visibility},
+    model::{FeedId, Frames, GapReason, MarkNote, Visibility},
     store::{Append, MAX_RECORD_BYTES, Read, Space, StoreError, Unit, gone::RESERVE_AHEAD},
 };
 
@@ -54,7 +54,7 @@ pub(super) fn a_record_above_the_limit_is_refused(bed: impl Bed) {
     let ring = bed.ring();
     let records = [record(MAX_RECORD_BYTES + 1, 0)];
     let refused = ring.append(Append {
-        records: &records,
+        records: Frames::of(&records),
         ingest_time: 0,
         marks: &[],
         unit: Unit::Record,
@@ -307,7 +307,7 @@ pub(super) fn nothing_is_written_after_close(bed: impl Bed) {
     bed.engine().close().unwrap();
     let records = [record(1, 1)];
     let late = Append {
-        records: &records,
+        records: Frames::of(&records),
         ingest_time: 1,
         marks: &[],
         unit: Unit::Record,

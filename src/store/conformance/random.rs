@@ -6,7 +6,7 @@ use std::{cell::RefCell, sync::Arc};
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
 
 use crate::{
-    model::{FeedId, MarkNote, Visibility},
+    model::{FeedId, Frames, MarkNote, Visibility},
     store::{Append, Clock, Ring, Space, Unit},
 };
 
@@ -130,9 +130,9 @@ impl<'a, B: Bed> Life<'a, B> {
             .map(|i| (i % 5 > 0).then(|| mark(i)))
             .collect();
         let append = Append {
-            records: &records,
+            records: Frames::of(&records),
             ingest_time: self.time,
-            marks: &marks,
+            marks: &runs(&marks),
             unit,
         };
         ring.append(append).unwrap();

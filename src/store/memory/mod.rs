@@ -110,15 +110,21 @@ impl Inner {
     fn append(&mut self, feed: FeedId, append: Append<'_>) -> Result<Chunk, StoreError> {
         append.check()?;
         let ring = self.ring_mut(feed)?;
-        let chunk = Chunk::build(ring.tail(), append.ingest_time, append.records);
+        let Append {
+            records,
+            ingest_time,
+            marks,
+            unit,
+        } = append;
+        let (chunk, event_times) = records.seal(ring.tail(), ingest_time);
         if chunk.is_empty() {
             return Ok(chunk);
         }
         if ring.reserve(chunk.span().to) {
             self.flush();
         }
-        let mut block = self.ring_mut(feed)?.open_block(append.ingest_time);
-        let mut packer = Packer::new(append, &chunk);
+        let mut block = self.ring_mut(feed)?.open_block(ingest_time);
+        let mut packer = Packer::new(&chunk, &event_times, marks, ingest_time, unit);
         loop {
             if self.ring(feed)?.must_flush_before(block.number) {
                 self.flush();

@@ -5,7 +5,7 @@ use std::{collections::VecDeque, sync::Arc};
 use bytes::Bytes;
 
 use crate::{
-    model::{Bounds, Chunk, Offset, Span, UnixNanos, Visibility},
+    model::{Bounds, Chunk, Frames, Offset, Span, UnixNanos, Visibility},
     store::{
         Clock, Read, RingSpec, StoreError, StoredBlock,
         block::{Block, Geometry, SLOT_BYTES},
@@ -232,5 +232,5 @@ impl RingData {
 fn chunk(block: &Block) -> Chunk {
     let body = Bytes::copy_from_slice(&block.body);
     // The body was built from frames: it parses.
-    Chunk::parse(block.base, body).unwrap_or_else(|| Chunk::build(block.base, 0, &[]))
+    Chunk::parse(block.base, body).unwrap_or_else(|| Frames::default().seal(block.base, 0).0)
 }

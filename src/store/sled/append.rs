@@ -13,7 +13,6 @@ use super::{
     format::encode,
     index::Entry,
     ring::{SledRing, Writer},
-    seam::SlotError,
 };
 
 impl SledRing {
@@ -22,17 +21,23 @@ impl SledRing {
         let mut writer = self.writer.lock();
         writer.check()?;
         let tail = self.view.lock().tail;
-        let chunk = Chunk::build(tail, append.ingest_time, append.records);
+        let Append {
+            records,
+            ingest_time,
+            marks,
+            unit,
+        } = append;
+        let (chunk, event_times) = records.seal(tail, ingest_time);
         if chunk.is_empty() {
             return Ok(chunk);
         }
         self.core.admit(chunk.body_len())?;
         self.reserve(&writer, chunk.span().to)?;
-        let mut block = self.open_block(&mut writer, append.ingest_time);
-        let mut packer = Packer::new(append, &chunk);
+        let mut block = self.open_block(&mut writer, ingest_time);
+        let mut packer = Packer::new(&chunk, &event_times, marks, ingest_time, unit);
         loop {
             let packed = packer.fill(&mut block);
-            self.place(&mut block)?;
+            self.place(&block)?;
             if packed == Packed::All {
                 break;
             }
@@ -41,7 +46,7 @@ impl SledRing {
         writer.block = Some(block);
         let mut view = self.view.lock();
         view.tail = chunk.span().to;
-        view.last_ingest = Some(append.ingest_time);
+        view.last_ingest = Some(ingest_time);
         Ok(chunk)
     }
 
@@ -64,32 +69,22 @@ impl SledRing {
         }
     }
 
-    /// Stages a block in its slot; a new block passes over slots that are damaged.
-    fn place(&self, block: &mut Block) -> Result<(), StoreError> {
-        loop {
-            if self.view.lock().must_flush_before(block.number) {
-                self.core.flush()?;
-            }
-            let (key, home) = {
-                let view = self.view.lock();
-                let layout = view.state.layout;
-                let home = view.state.home(self.feed, layout);
-                (layout.key(self.feed, block.number), home)
-            };
-            match self.core.seam.put_block(&key, &encode(block, home)) {
-                Ok(()) => {
-                    let mut view = self.view.lock();
-                    view.next = view.next.max(block.number + 1);
-                    view.index.insert(Entry::of(block));
-                    return Ok(());
-                }
-                Err(SlotError::Unreadable(_)) => {
-                    self.view.lock().index.mark_bad(block.number);
-                    block.pass_over();
-                }
-                Err(SlotError::Store(e)) => return Err(e),
-            }
+    /// Stages a block in its slot.
+    fn place(&self, block: &Block) -> Result<(), StoreError> {
+        if self.view.lock().must_flush_before(block.number) {
+            self.core.flush()?;
         }
+        let (key, home) = {
+            let view = self.view.lock();
+            let layout = view.state.layout;
+            let home = view.state.home(self.feed, layout);
+            (layout.key(self.feed, block.number), home)
+        };
+        self.core.seam.put_block(key, encode(block, home))?;
+        let mut view = self.view.lock();
+        view.next = view.next.max(block.number + 1);
+        view.index.insert(Entry::of(block));
+        Ok(())
     }
 
     /// Reserves offsets up to `to`, durably, before the first of them can be seen.

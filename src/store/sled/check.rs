@@ -9,12 +9,13 @@ use crate::{
 };
 
 use super::{
+    directory::{self, DATABASE},
     format::{Fault, Stored},
     keys::feed_of_state,
     logs::{self, LogReport},
     options::SledOptions,
     recover::{Found, LoadError, Slots, load},
-    seam::{self, DATABASE, Seam},
+    seam::Seam,
     state::RingState,
 };
 
@@ -58,16 +59,16 @@ impl CheckReport {
 
 /// Verifies `dir`, which no server may have open (`Locked`). It must be a data directory.
 pub fn check(dir: &Path) -> Result<CheckReport, StoreError> {
-    let Some(format) = seam::read_format(dir)? else {
+    let Some(format) = directory::read_format(dir)? else {
         return Err(StoreError::Damaged {
             what: dir.display().to_string(),
             detail: "it is not a data directory of ringfeed: it has no FORMAT file".to_owned(),
         });
     };
-    let lock = seam::lock(dir)?;
+    let lock = directory::lock(dir)?;
     let metadata = dir.join(DATABASE).join("metadata");
-    let logs = logs::verify(&metadata).map_err(|e| seam::failed("read", &metadata, e))?;
-    seam::unlock(&lock);
+    let logs = logs::verify(&metadata).map_err(|e| directory::failed("read", &metadata, e))?;
+    directory::unlock(&lock);
     let mut report = CheckReport {
         dir: dir.to_owned(),
         format,

@@ -108,7 +108,7 @@ impl Core {
             .collect();
         for some in all.chunks(REMOVE_AT_ONCE) {
             for key in some {
-                self.seam.remove_block(key)?;
+                self.seam.remove_block(*key)?;
             }
             self.flush()?;
         }
@@ -166,7 +166,7 @@ impl Core {
         for (ring, written) in staged {
             ring.settle(written)?;
         }
-        self.seam.tidy()
+        Ok(())
     }
 
     /// Ends the reservations of offsets, flushes and releases the files.

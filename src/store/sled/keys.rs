@@ -21,7 +21,6 @@ impl SlotKey {
         key
     }
 
-    #[cfg(test)]
     pub(super) fn from_bytes(key: &[u8]) -> Option<Self> {
         let (feed, rest) = key.split_first_chunk()?;
         let (generation, rest) = rest.split_first_chunk()?;

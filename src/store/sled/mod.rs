@@ -1,9 +1,9 @@
-//! The embedded engine: fixed slots of a pinned sled, overwritten in place.
+//! The embedded engine: fixed slots in objects of a pinned sled, overwritten in place.
 //!
 //! ```text
-//! DIR/FORMAT · LOCK · bad-slots · sled/     one database for all feeds
-//!   tree ring    feed · generation · slot -> a block     overwriting a slot is eviction
-//!   tree heads   feed -> the ring's state                trees catalog, marks, latest, cursors
+//! DIR/FORMAT · LOCK · bad-slots · sled/     one database for all feeds; objects:
+//!   block    feed · generation · slot -> a block     overwriting a slot is eviction
+//!   heads    feed -> the ring's state                and entries of catalog, marks, latest, cursors
 //! ```
 //! A ring has more slots than blocks it keeps: what is written between two flushes goes where
 //! nothing readable lies, so the head moves with a flush and never comes back after a crash.
@@ -11,11 +11,14 @@
 mod append;
 mod check;
 mod core;
+mod desk;
+mod directory;
 mod format;
 mod guard;
 mod index;
 mod keys;
 mod logs;
+mod objects;
 mod options;
 mod read;
 mod recover;

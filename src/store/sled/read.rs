@@ -147,8 +147,12 @@ impl SledRing {
         let fault = match load(&self.core.seam, layout, number, home) {
             Ok(stored) if stored.head.number == number => {
                 let mut view = self.view.lock();
-                if number >= view.head_block && number < view.next {
-                    view.index.insert(Entry::of_stored(&stored));
+                let entry = Entry::of_stored(&stored);
+                let known = view.index.get(number);
+                // The tail block may have grown since it was read.
+                let newer = known.is_none_or(|known| known.end < entry.end);
+                if newer && number >= view.head_block && number < view.next {
+                    view.index.insert(entry);
                 }
                 return Ok(Loaded::Good(stored));
             }

@@ -232,7 +232,7 @@ impl Slots<'_> {
             let layout = state.layout_of(block.number);
             let key = layout.key(self.feed, block.number);
             let bytes = encode(&block, self.home(layout));
-            self.seam.put_block(&key, &bytes).map_err(store_error)?;
+            self.seam.put_block(key, bytes)?;
             left = block;
         }
         Ok(left)
@@ -259,16 +259,6 @@ pub(super) fn load(
     })?;
     let bytes = bytes.ok_or(LoadError::Fault(Fault::Empty))?;
     decode(bytes, home).map_err(LoadError::Fault)
-}
-
-fn store_error(e: SlotError) -> StoreError {
-    match e {
-        SlotError::Store(e) => e,
-        SlotError::Unreadable(detail) => StoreError::Damaged {
-            what: "a slot".to_owned(),
-            detail,
-        },
-    }
 }
 
 fn newer(found: u16) -> StoreError {

@@ -173,7 +173,7 @@ impl SledRing {
         let to = end.min(from + FREE_AT_ONCE);
         for number in from..to {
             let key = previous.layout.key(self.feed, number);
-            self.core.seam.remove_block(&key)?;
+            self.core.seam.remove_block(key)?;
         }
         let present = to.max(from);
         if present >= first {

@@ -1,9 +1,9 @@
-//! The one seam to sled: open, slots, small entries, flush, open again, close. Nothing beyond this
-//! file and `session` knows that it is sled.
+//! The one seam to sled: open, slots, small entries, flush, heal, close. Nothing beyond this file,
+//! `session` and `desk` knows that it is sled.
 //!
-//! A `get` may never return when a metadata log was damaged unnoticed. It holds a lease then, and
-//! no more than that: the database is not opened again from there on (memory grows), writes and
-//! other reads go on. Whoever calls gives reads a deadline.
+//! What is staged stays here until a flush wrote it, and is read from here meanwhile. So a
+//! database that a failed read or flush spoilt can be opened again at any time: nothing is lost
+//! with it. Dropping it writes nothing.
 
 use std::{
     fmt,
@@ -17,26 +17,27 @@ use std::{
     time::Duration,
 };
 
+use ::sled::ObjectId;
 use bytes::Bytes;
-use parking_lot::RwLock;
-use rustix::fs::FlockOperation;
+use parking_lot::{Mutex, RwLock};
 
 use crate::store::{Entry, Io, Space, StoreError};
 
 use super::{
+    desk::{Desk, Layer, Place},
+    directory::{self, DATABASE, failed},
     keys::SlotKey,
+    objects::{Key, content, entry_content, entry_value, fill_up},
     options::SledOptions,
-    session::{Lease, Session},
+    session::{Change, Lease, Recovered, Session, Written},
     suspects::Suspects,
 };
 
-const FORMAT: u32 = 1;
-const FORMAT_FILE: &str = "FORMAT";
-const LOCK_FILE: &str = "LOCK";
-pub(super) const DATABASE: &str = "sled";
-/// How long an open waits for reads to end: new ones wait behind it.
-const QUIET: Duration = Duration::from_millis(200);
+/// How long an open waits for reads and a flush to end: new ones wait behind it.
+const QUIET: Duration = Duration::from_secs(5);
 const CLOSE: Duration = Duration::from_secs(5);
+/// How often a flush is tried while reads keep spoiling the database under it.
+const FLUSH_ATTEMPTS: u32 = 8;
 
 /// Why a slot could not be used.
 #[derive(Debug)]
@@ -55,14 +56,13 @@ impl From<StoreError> for SlotError {
 pub(super) struct Seam {
     options: SledOptions,
     session: RwLock<Option<Session>>,
+    desk: Mutex<Desk>,
+    flushing: Mutex<()>,
     suspects: Suspects,
-    /// Something was staged since the last flush.
-    dirty: AtomicBool,
-    /// A read failed: so does everything until the database is opened again.
+    /// A read or a flush failed: so does everything until the database is opened again.
     spoilt: AtomicBool,
-    /// Bytes staged since the database was opened, and how many are too many.
-    staged: AtomicU64,
-    limit: AtomicU64,
+    /// How often it was.
+    opens: AtomicU64,
     read: AtomicU64,
     written: AtomicU64,
     stopped: OnceLock<String>,
@@ -73,17 +73,19 @@ impl Seam {
     pub(super) fn open(options: SledOptions) -> Result<Self, StoreError> {
         let dir = options.dir.clone();
         fs::create_dir_all(&dir).map_err(|e| failed("create", &dir, e))?;
-        let lock = lock(&dir)?;
-        check_format(&dir)?;
-        let session = start(&options)?;
-        write_format(&dir)?;
+        let lock = directory::lock(&dir)?;
+        directory::read_format(&dir)?;
+        let (session, recovered) = start(&options)?;
+        directory::write_format(&dir)?;
+        let mut desk = Desk::new(options.cache_bytes);
+        desk.learn(recovered);
         let seam = Self {
             session: RwLock::new(Some(session)),
+            desk: Mutex::new(desk),
+            flushing: Mutex::new(()),
             suspects: Suspects::load(&dir).map_err(|e| failed("read", &dir, e))?,
-            dirty: AtomicBool::new(false),
             spoilt: AtomicBool::new(false),
-            staged: AtomicU64::new(0),
-            limit: AtomicU64::new(options.reopen_bytes),
+            opens: AtomicU64::new(0),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             stopped: OnceLock::new(),
@@ -98,63 +100,36 @@ impl Seam {
         &self.options.dir
     }
 
-    /// A failed read spoils the handle for everybody, whosever slot it was: so the database is
-    /// opened again, where nothing is staged, and the slot asked for once more.
-    pub(super) fn get_block(&self, key: &SlotKey) -> Result<Option<Bytes>, SlotError> {
-        if self.suspects.contains(key) {
+    /// A slot that cannot be read is noted, and not asked for again until it is overwritten.
+    pub(super) fn get_block(&self, slot: &SlotKey) -> Result<Option<Bytes>, SlotError> {
+        let (place, moment) = self.desk.lock().find(&Key::Block(*slot));
+        let id = match place {
+            Place::Here(block) => return Ok(block),
+            Place::OnDisk(id) => id,
+        };
+        if self.suspects.contains(slot) {
             let cause = "it could not be read before".to_owned();
             return Err(SlotError::Unreadable(cause));
         }
-        let first = match self.try_block(key)? {
-            Ok(found) => return Ok(found),
-            Err(cause) => cause,
-        };
-        let mine = !self.spoilt.swap(true, Ordering::SeqCst);
-        if mine {
-            self.suspect(*key);
-        }
-        if !self.reopen()? {
-            return Err(if mine {
-                SlotError::Unreadable(first)
-            } else {
-                self.spoilt().into()
-            });
-        }
-        match self.try_block(key)? {
-            Ok(found) => {
-                self.acquit(key);
-                Ok(found)
-            }
+        let block = match self.read_object(id)? {
+            Ok(block) => block,
             Err(cause) => {
-                self.suspect(*key);
-                self.spoilt.store(true, Ordering::SeqCst);
-                self.reopen()?;
-                Err(SlotError::Unreadable(cause))
+                self.suspect(*slot);
+                return Err(SlotError::Unreadable(cause));
             }
+        };
+        if let Some(block) = &block {
+            self.desk.lock().remember(*slot, block, moment);
         }
+        Ok(block)
     }
 
-    pub(super) fn put_block(&self, key: &SlotKey, block: &[u8]) -> Result<(), SlotError> {
-        if self.suspects.contains(key) {
-            let cause = "its slot cannot be read".to_owned();
-            return Err(SlotError::Unreadable(cause));
-        }
-        let len = block.len() as u64;
-        self.staged.fetch_add(len, Ordering::Relaxed);
-        self.written.fetch_add(len, Ordering::Relaxed);
-        let suspect = || self.suspect(*key);
-        self.stage(suspect, |h| {
-            h.blocks.insert(key.to_bytes(), block).map(|_| ())
-        })?;
-        Ok(())
+    pub(super) fn put_block(&self, slot: SlotKey, block: Vec<u8>) -> Result<(), StoreError> {
+        self.stage(Key::Block(slot), Some(block.into()))
     }
 
-    pub(super) fn remove_block(&self, key: &SlotKey) -> Result<(), StoreError> {
-        if self.suspects.contains(key) {
-            return Ok(());
-        }
-        let suspect = || self.suspect(*key);
-        self.stage(suspect, |h| h.blocks.remove(key.to_bytes()).map(|_| ()))
+    pub(super) fn remove_block(&self, slot: SlotKey) -> Result<(), StoreError> {
+        self.stage(Key::Block(slot), None)
     }
 
     pub(super) fn put(
@@ -163,61 +138,56 @@ impl Seam {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), StoreError> {
-        let len = key.len() + value.map_or(0, <[u8]>::len);
-        self.staged.fetch_add(len as u64, Ordering::Relaxed);
-        self.stage(
-            || (),
-            |h| match value {
-                Some(value) => h.small(space).insert(key, value).map(|_| ()),
-                None => h.small(space).remove(key).map(|_| ()),
-            },
-        )
+        let content = value.map(|value| entry_content(space, key, value).into());
+        self.stage(Key::entry(space, key), content)
     }
 
     pub(super) fn get(&self, space: Space, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let found = self.lease()?.with(|h| h.small(space).get(key));
-        let found = found.map_err(|e| self.unreadable(space, &e))?;
-        Ok(found.map(|value| value.to_vec()))
-    }
-
-    /// Walks from `prefix` up to the first key without it: an upper bound would not keep sled from
-    /// walking to the end of the tree.
-    pub(super) fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
-        let found = self.lease()?.with(|h| {
-            let mut found = Vec::new();
-            for entry in h.small(space).range(prefix..) {
-                let (key, value) = entry?;
-                if !key.starts_with(prefix) {
-                    break;
-                }
-                found.push((key.to_vec(), value.to_vec()));
+        let (place, _) = self.desk.lock().find(&Key::entry(space, key));
+        let content = match place {
+            Place::Here(content) => content,
+            Place::OnDisk(id) => {
+                let read = self.read_object(id)?;
+                read.map_err(|cause| unreadable(space, cause))?
             }
-            Ok(found)
-        });
-        found.map_err(|e| self.unreadable(space, &e))
+        };
+        let value = |content| {
+            let value = entry_value(space, key, content);
+            value.ok_or_else(|| unreadable(space, "an entry fails its checks".to_owned()))
+        };
+        let value = content.map(value).transpose()?;
+        Ok(value.map(Vec::from))
     }
 
-    /// Makes what was staged durable. A failure stops all writing for good.
+    /// The entries whose keys begin with `prefix`, in order.
+    pub(super) fn scan(&self, space: Space, prefix: &[u8]) -> Result<Vec<Entry>, StoreError> {
+        let keys = self.desk.lock().keys(space, prefix);
+        let mut found = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(value) = self.get(space, &key)? {
+                found.push((key, value));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Makes what was staged durable, all of it or, after a crash, none. A failure stops all
+    /// writing for good.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
+        let _one = self.flushing.lock();
         self.check()?;
-        let lease = self.lease()?;
-        self.dirty.store(false, Ordering::SeqCst);
-        lease.flush().map_err(|e| {
-            lease.leak();
-            self.stop(&e)
-        })
-    }
-
-    /// Opens the database again where that is due: to free its memory, or to heal it.
-    pub(super) fn tidy(&self) -> Result<(), StoreError> {
-        let staged = self.staged.load(Ordering::Relaxed);
-        let full = staged >= self.limit.load(Ordering::Relaxed);
-        if !full && !self.spoilt.load(Ordering::SeqCst) {
+        let layer = self.desk.lock().leave();
+        if layer.is_empty() {
             return Ok(());
         }
-        if !self.reopen()? {
-            let later = staged + self.options.reopen_bytes / 4;
-            self.limit.store(later, Ordering::Relaxed);
+        let Written { places, bytes } = self.write(&layer)?;
+        self.written.fetch_add(bytes, Ordering::Relaxed);
+        self.desk.lock().arrive(places);
+        // What could not be read was overwritten.
+        for key in layer.keys() {
+            if let Key::Block(slot) = key {
+                self.acquit(slot);
+            }
         }
         Ok(())
     }
@@ -247,7 +217,7 @@ impl Seam {
         self.stopped
             .get_or_init(|| "the store was closed".to_owned());
         drop(closed);
-        unlock(&self.lock);
+        directory::unlock(&self.lock);
         Ok(())
     }
 
@@ -255,76 +225,131 @@ impl Seam {
         Lease::new(self.session.read()).ok_or_else(|| stopped("the store was closed"))
     }
 
-    fn stage(
-        &self,
-        suspect: impl FnOnce(),
-        write: impl FnOnce(&super::session::Handle) -> io::Result<()>,
-    ) -> Result<(), StoreError> {
+    fn stage(&self, key: Key, content: Option<Bytes>) -> Result<(), StoreError> {
         self.check()?;
-        let lease = self.lease()?;
-        self.dirty.store(true, Ordering::SeqCst);
-        let done = lease.with(write);
-        // Again: a flush may have begun between the two.
-        self.dirty.store(true, Ordering::SeqCst);
-        done.map_err(|e| {
-            if !self.spoilt.swap(true, Ordering::SeqCst) {
-                suspect();
-            }
-            lease.leak();
-            self.stop(&e)
-        })
+        self.desk.lock().stage(key, content);
+        Ok(())
     }
 
-    fn try_block(&self, key: &SlotKey) -> Result<Result<Option<Bytes>, String>, StoreError> {
-        let found = self.lease()?.with(|h| h.blocks.get(key.to_bytes()));
-        let counted = |block: ::sled::InlineArray| {
-            self.read.fetch_add(block.len() as u64, Ordering::Relaxed);
-            Bytes::from_owner(block)
-        };
-        Ok(found
-            .map(|found| found.map(counted))
-            .map_err(|e| e.to_string()))
-    }
-
-    /// Opens the database again; false when reads do not end or what is staged would be lost.
-    fn reopen(&self) -> Result<bool, StoreError> {
-        let Some(mut session) = self.session.try_write_for(QUIET) else {
-            return Ok(false);
-        };
-        let Some(open) = &*session else {
-            return Ok(false);
-        };
-        self.check()?;
-        let spoilt = self.spoilt.load(Ordering::SeqCst);
-        if self.dirty.load(Ordering::SeqCst) {
-            if spoilt {
-                return Ok(false);
+    /// Writes a layer. Nothing of it is in the database as long as a read has spoilt it: then it
+    /// is opened again and written to once more.
+    fn write(&self, layer: &Layer) -> Result<Written, StoreError> {
+        let mut attempts = 0;
+        loop {
+            if self.spoilt.load(Ordering::SeqCst) {
+                self.heal(&mut self.session.write())?;
             }
-            open.flush().map_err(|e| {
-                open.leak();
-                self.stop(&e)
-            })?;
-            self.dirty.store(false, Ordering::SeqCst);
+            let changes = self.changes(layer);
+            let (opens, done) = {
+                let lease = self.lease()?;
+                let opens = self.opens.load(Ordering::SeqCst);
+                (opens, lease.write(changes))
+            };
+            let error = match done {
+                Ok(written) => return Ok(written),
+                Err(error) => error,
+            };
+            attempts += 1;
+            // Reads that are under way say first whether it was one of them.
+            drop(self.session.try_write_for(QUIET));
+            let healed = self.opens.load(Ordering::SeqCst) > opens;
+            let spoilt = self.spoilt.swap(true, Ordering::SeqCst);
+            if !(healed || spoilt) || attempts >= FLUSH_ATTEMPTS {
+                return Err(self.stop(&error));
+            }
         }
-        drop(session.take());
-        *session = Some(start(&self.options).inspect_err(|e| self.stop_for(e.to_string()))?);
+    }
+
+    fn changes(&self, layer: &Layer) -> Vec<Change> {
+        let desk = self.desk.lock();
+        let change = |(key, content): (&Key, &Option<Bytes>)| {
+            let (key, id) = (key.clone(), desk.id(key));
+            match (content, id) {
+                (Some(content), id) => Some((key, id, Some(content.clone()))),
+                (None, Some(id)) => Some((key, Some(id), None)),
+                (None, None) => None,
+            }
+        };
+        let found: Vec<_> = layer.iter().filter_map(change).collect();
+        drop(desk);
+        found
+            .into_iter()
+            .filter_map(|(key, id, content)| match (content, id) {
+                (Some(content), id) => {
+                    let object = fill_up(&content);
+                    Some(Change::Store { key, id, object })
+                }
+                (None, id) => Some(Change::Free { key, id: id? }),
+            })
+            .collect()
+    }
+
+    /// Reads an object. Where that fails, somebody else's failed read may be the cause: it is read
+    /// again alone, from a database opened anew.
+    fn read_object(&self, id: ObjectId) -> Result<Result<Option<Bytes>, String>, StoreError> {
+        {
+            let lease = self.lease()?;
+            match lease.read(id) {
+                Ok(object) => return Ok(self.received(object)),
+                // While the lease is held: a flush that fails for it waits for that.
+                Err(_) => self.spoilt.store(true, Ordering::SeqCst),
+            }
+        }
+        let Some(mut session) = self.session.try_write_for(QUIET) else {
+            return Err(self.spoilt());
+        };
+        self.heal(&mut session)?;
+        let Some(open) = &*session else {
+            return Err(stopped("the store was closed"));
+        };
+        match open.read(id) {
+            Ok(object) => Ok(self.received(object)),
+            Err(e) => {
+                self.spoilt.store(true, Ordering::SeqCst);
+                self.heal(&mut session)?;
+                Ok(Err(e.to_string()))
+            }
+        }
+    }
+
+    fn received(&self, object: Option<Vec<u8>>) -> Result<Option<Bytes>, String> {
+        let Some(object) = object else {
+            return Ok(None);
+        };
+        let len = object.len() as u64;
+        self.read.fetch_add(len, Ordering::Relaxed);
+        let content = content(object).ok_or("it says a wrong length")?;
+        Ok(Some(content))
+    }
+
+    /// Opens the database again where it is spoilt.
+    fn heal(&self, session: &mut Option<Session>) -> Result<(), StoreError> {
+        if !self.spoilt.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        if session.take().is_none() {
+            return Err(stopped("the store was closed"));
+        }
+        let started = start(&self.options).inspect_err(|e| self.stop_for(e.to_string()));
+        let (open, recovered) = started?;
+        *session = Some(open);
+        self.desk.lock().learn(recovered);
         self.spoilt.store(false, Ordering::SeqCst);
-        self.staged.store(0, Ordering::Relaxed);
-        self.limit
-            .store(self.options.reopen_bytes, Ordering::Relaxed);
-        Ok(true)
+        self.opens.fetch_add(1, Ordering::SeqCst);
+        Ok(())
     }
 
     /// Asks again for each slot that could not be read in an earlier life.
     fn question_suspects(&self) -> Result<(), StoreError> {
         for slot in self.suspects.all() {
-            match self.try_block(&slot)? {
+            let place = self.desk.lock().find(&Key::Block(slot)).0;
+            let answer = match place {
+                Place::Here(_) => Ok(None),
+                Place::OnDisk(id) => self.read_object(id)?,
+            };
+            match answer {
                 Ok(_) => self.acquit(&slot),
-                Err(cause) => {
-                    tracing::warn!(?slot, cause, "a slot cannot be read");
-                    self.spoilt.store(true, Ordering::SeqCst);
-                    self.reopen()?;
-                }
+                Err(cause) => tracing::warn!(?slot, cause, "a slot cannot be read"),
             }
         }
         Ok(())
@@ -363,14 +388,6 @@ impl Seam {
             detail: "a block cannot be read, and with it nothing else".to_owned(),
         }
     }
-
-    fn unreadable(&self, space: Space, e: &io::Error) -> StoreError {
-        self.spoilt.store(true, Ordering::SeqCst);
-        StoreError::Damaged {
-            what: format!("the {} map", space.name()),
-            detail: e.to_string(),
-        }
-    }
 }
 
 fn stopped(cause: &str) -> StoreError {
@@ -379,21 +396,14 @@ fn stopped(cause: &str) -> StoreError {
     }
 }
 
-pub(super) fn failed(action: &'static str, path: &Path, source: io::Error) -> StoreError {
-    let path = path.to_owned();
-    if source.kind() == io::ErrorKind::WouldBlock {
-        return StoreError::Locked { path };
-    }
-    StoreError::Io {
-        action,
-        path,
-        source,
-    }
+fn unreadable(space: Space, detail: String) -> StoreError {
+    let what = format!("the {} map", space.name());
+    StoreError::Damaged { what, detail }
 }
 
-fn start(options: &SledOptions) -> Result<Session, StoreError> {
+fn start(options: &SledOptions) -> Result<(Session, Recovered), StoreError> {
     let path = options.dir.join(DATABASE);
-    Session::open(&path, options).map_err(|e| {
+    Session::open(&path).map_err(|e| {
         let damage = [io::ErrorKind::InvalidData, io::ErrorKind::Other];
         if damage.contains(&e.kind()) {
             let (what, detail) = (path.display().to_string(), e.to_string());
@@ -403,77 +413,10 @@ fn start(options: &SledOptions) -> Result<Session, StoreError> {
     })
 }
 
-/// Takes the data directory's lock, which the guard needs before sled takes its own.
-pub(super) fn lock(dir: &Path) -> Result<File, StoreError> {
-    let path = dir.join(LOCK_FILE);
-    let file = File::create(&path).map_err(|e| failed("create", &path, e))?;
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)
-        .map_err(|e| failed("lock", dir, e.into()))?;
-    Ok(file)
-}
-
-/// Says so and does not leave it to the end of the file: a process just being started may still
-/// hold a copy.
-pub(super) fn unlock(lock: &File) {
-    if let Err(error) = rustix::fs::flock(lock, FlockOperation::Unlock) {
-        tracing::warn!(%error, "cannot give up the lock of the data directory");
-    }
-}
-
-/// The version the directory was written by; `None` when it is not one of ours.
-pub(super) fn read_format(dir: &Path) -> Result<Option<u32>, StoreError> {
-    let path = dir.join(FORMAT_FILE);
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed("read", &path, e)),
-    };
-    let found = text.trim().strip_prefix("ringfeed ");
-    match found.and_then(|version| version.parse().ok()) {
-        Some(version) => Ok(Some(version)),
-        None => Err(StoreError::Damaged {
-            what: path.display().to_string(),
-            detail: "it does not say \"ringfeed\" and a version".to_owned(),
-        }),
-    }
-}
-
-fn check_format(dir: &Path) -> Result<(), StoreError> {
-    match read_format(dir)? {
-        Some(found) if found > FORMAT => Err(StoreError::NewerFormat {
-            what: dir.display().to_string(),
-            found,
-            known: FORMAT,
-        }),
-        Some(_) | None => Ok(()),
-    }
-}
-
-fn write_format(dir: &Path) -> Result<(), StoreError> {
-    let path = dir.join(FORMAT_FILE);
-    if path.exists() {
-        return Ok(());
-    }
-    let write = || -> io::Result<()> {
-        let new = dir.join("FORMAT.new");
-        fs::write(&new, format!("ringfeed {FORMAT}\n"))?;
-        File::open(&new)?.sync_all()?;
-        fs::rename(new, &path)?;
-        super::guard::sync_dir(dir)
-    };
-    write().map_err(|e| failed("write", &path, e))
-}
-
 impl Drop for Seam {
-    /// sled flushes when it is dropped, and ends the process where it cannot: what is staged on a
-    /// spoilt handle cannot be flushed.
     fn drop(&mut self) {
-        let doomed = self.spoilt.load(Ordering::SeqCst) && self.dirty.load(Ordering::SeqCst);
-        if let (true, Some(session)) = (doomed, self.session.get_mut()) {
-            session.leak();
-        }
         *self.session.get_mut() = None;
-        unlock(&self.lock);
+        directory::unlock(&self.lock);
     }
 }
 

@@ -1,124 +1,146 @@
 //! One open of the database: a pool of handles, since those of sled cannot be shared by threads.
+//!
+//! sled's `ObjectCache` is used without its trees: an object is read from the disk at each call
+//! and written when a flush says so, and all that one flush writes is one frame of sled's log:
+//! after a crash all of it is there or none.
 
 use std::{
+    collections::HashMap,
     io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
+    sync::Arc,
     time::Duration,
 };
 
+use ::sled::{CollectionId, Config, Dirty, InlineArray, ObjectCache, ObjectId};
 use parking_lot::{Mutex, RwLockReadGuard};
 
-use crate::store::Space;
+use super::{
+    guard,
+    objects::{Key, fill_up},
+};
 
-use super::{guard, options::SledOptions};
-
-/// Entries per leaf. The smallest there is: a leaf is written as a whole, so with more of them a
-/// block would take others along.
+/// Of the trees that are not used. It is noted in the database and must not change.
 const FANOUT: usize = 3;
-/// sled flushes by itself only on a timer, and not otherwise only if there is one: this one never
-/// fires. A flush of its own after a failed one would abort the process.
-const NEVER_MS: usize = 10 * 365 * 24 * 3_600_000;
-/// Blocks rest as they are: this level finds nothing and copies. With compression a block would
-/// take another slab at each turn of the ring, and each slab keeps its greatest size.
-const NO_COMPRESSION: i32 = -131_072;
-
 const OPEN_ATTEMPTS: u32 = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
-type Db = ::sled::Db<FANOUT>;
-type Tree = ::sled::Tree<FANOUT>;
+type Objects = ObjectCache<FANOUT>;
 
-/// All the trees, for one thread at a time.
-#[derive(Clone)]
-pub(super) struct Handle {
-    pub(super) db: Db,
-    pub(super) blocks: Tree,
-    small: [Tree; Space::ALL.len()],
+/// A change of one object.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// In place of the object `id`, or as a new one.
+    Store {
+        key: Key,
+        id: Option<ObjectId>,
+        object: Vec<u8>,
+    },
+    Free {
+        key: Key,
+        id: ObjectId,
+    },
 }
 
-impl Handle {
-    pub(super) fn small(&self, space: Space) -> &Tree {
-        let [catalog, marks, latest, cursors, heads] = &self.small;
-        match space {
-            Space::Catalog => catalog,
-            Space::Marks => marks,
-            Space::Latest => latest,
-            Space::Cursors => cursors,
-            Space::Heads => heads,
-        }
-    }
+/// What a write left: where each object is now, and the bytes it cost.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) places: Vec<(Key, Option<ObjectId>)>,
+    pub(super) bytes: u64,
 }
+
+/// The objects that were found.
+pub(super) type Recovered = Vec<(Key, ObjectId)>;
 
 pub(super) struct Session {
-    idle: Mutex<Vec<Handle>>,
-    origin: Mutex<Handle>,
+    idle: Mutex<Vec<Objects>>,
+    origin: Mutex<Objects>,
+    collection: CollectionId,
 }
 
 impl Session {
     /// Opens the database in `dir`; the caller holds the data directory's lock.
-    pub(super) fn open(dir: &Path, options: &SledOptions) -> io::Result<Self> {
+    pub(super) fn open(dir: &Path) -> io::Result<(Self, Recovered)> {
         let new = !dir.join("durability_cookie").exists();
         guard::before_open(dir)?;
-        let config = ::sled::Config::new()
-            .path(dir)
-            .cache_capacity_bytes(options.cache_bytes)
-            .flush_every_ms(Some(NEVER_MS))
-            .zstd_compression_level(NO_COMPRESSION);
-        let db = open_db(&config)?;
+        let mut config = Config::new().path(dir);
+        // sled would move objects together in the flush after many were freed, all at once. Ours
+        // move by themselves: each write takes the first free slot.
+        config.target_heap_file_fill_ratio = 0.0;
+        let (objects, collection, recovered) = recover(&config)?;
         if new {
             guard::after_creation(dir)?;
         }
-        let handle = Handle {
-            blocks: db.open_tree("ring")?,
-            small: [
-                db.open_tree(Space::Catalog.name())?,
-                db.open_tree(Space::Marks.name())?,
-                db.open_tree(Space::Latest.name())?,
-                db.open_tree(Space::Cursors.name())?,
-                db.open_tree(Space::Heads.name())?,
-            ],
-            db,
-        };
-        Ok(Self {
+        let session = Self {
             idle: Mutex::new(Vec::new()),
-            origin: Mutex::new(handle),
+            origin: Mutex::new(objects),
+            collection,
+        };
+        if !recovered.iter().any(|(key, _)| *key == Key::Root) {
+            session.found()?;
+        }
+        Ok((session, recovered))
+    }
+
+    /// Writes what makes a database: sled insists on an object with an empty name, and the root
+    /// beside it, in one frame with it, says that there is one.
+    fn found(&self) -> io::Result<()> {
+        let objects = self.origin.lock();
+        guarded(|| {
+            {
+                let epoch = objects.check_into_flush_epoch();
+                for key in [None, Some(Key::Root)] {
+                    let id = objects.allocate_object_id(epoch.epoch());
+                    let name = key.map_or_else(Vec::new, |key| key.name(*id));
+                    let dirty = self.dirty(id, &name, fill_up(b"ringfeed"));
+                    objects.install_dirty(epoch.epoch(), id, dirty);
+                }
+            }
+            objects.flush().map(|_| ())
         })
     }
 
-    fn take(&self) -> Handle {
+    /// For who has the database alone.
+    pub(super) fn read(&self, id: ObjectId) -> io::Result<Option<Vec<u8>>> {
+        self.origin.lock().read(id).transpose()
+    }
+
+    fn dirty(&self, id: ObjectId, name: &[u8], object: Vec<u8>) -> Dirty<FANOUT> {
+        Dirty::CooperativelySerialized {
+            object_id: id,
+            collection_id: self.collection,
+            low_key: InlineArray::from(name),
+            data: Arc::new(object),
+            mutation_count: 0,
+        }
+    }
+
+    fn free(&self, id: ObjectId) -> Dirty<FANOUT> {
+        Dirty::MergedAndDeleted {
+            object_id: id,
+            collection_id: self.collection,
+        }
+    }
+
+    fn take(&self) -> Objects {
         let idle = self.idle.lock().pop();
         idle.unwrap_or_else(|| self.origin.lock().clone())
     }
-
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.origin.lock().flush()
-    }
-
-    /// Keeps the database open for as long as the process lives: dropping it would flush, and a
-    /// flush after a failed one hangs.
-    pub(super) fn leak(&self) {
-        std::mem::forget(self.origin.lock().clone());
-    }
 }
 
-impl Handle {
-    fn flush(&self) -> io::Result<()> {
-        catch_unwind(AssertUnwindSafe(|| self.db.flush()))
-            .unwrap_or_else(|_| Err(io::Error::other("sled panicked while it flushed")))
-            .map(|_| ())
-    }
+/// sled panics on some kinds of damage and error.
+fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(act))
+        .unwrap_or_else(|_| Err(io::Error::other("sled cannot make sense of its files")))
 }
 
 /// The data directory is ours, so sled's own lock can only be held by a copy of our last handle
 /// in a process that is just being started: that ends in a moment.
-fn open_db(config: &::sled::Config) -> io::Result<Db> {
+fn recover(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)> {
     let mut attempts = 0;
     loop {
-        // sled panics on some kinds of damage.
-        let opened = catch_unwind(AssertUnwindSafe(|| config.open()))
-            .unwrap_or_else(|_| Err(io::Error::other("sled cannot make sense of its files")));
-        match opened {
+        match guarded(|| try_recover(config)) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && attempts < OPEN_ATTEMPTS => {
                 attempts += 1;
                 std::thread::sleep(OPEN_PAUSE);
@@ -128,44 +150,95 @@ fn open_db(config: &::sled::Config) -> io::Result<Db> {
     }
 }
 
+fn try_recover(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)> {
+    let (objects, trees, _) = Objects::recover(config)?;
+    let ids: HashMap<u64, ObjectId> = objects
+        .object_id_index
+        .iter()
+        .map(|(id, _)| (*id, id))
+        .collect();
+    // There are two: sled's own, which stays empty, and that of unnamed trees.
+    let (collection, names) = trees
+        .into_iter()
+        .max_by_key(|(collection, _)| *collection)
+        .ok_or_else(|| io::Error::other("sled knows no collection"))?;
+    let mut recovered = Vec::with_capacity(ids.len());
+    for (name, _) in names.iter().filter(|(name, _)| !name.is_empty()) {
+        let found = Key::parse(&name).and_then(|(key, id)| Some((key, *ids.get(&id)?)));
+        let found = found.ok_or_else(|| {
+            let cause = "an object has a name that does not parse";
+            io::Error::new(io::ErrorKind::InvalidData, cause)
+        })?;
+        recovered.push(found);
+    }
+    // sled would go on under a recovered name when the id was given to another object.
+    for id in ids.values() {
+        objects.object_id_index.remove(id);
+    }
+    Ok((objects, collection, recovered))
+}
+
 /// A handle on loan. While one is out, the database is not opened again.
 pub(super) struct Lease<'a> {
     session: RwLockReadGuard<'a, Option<Session>>,
-    handle: Option<Handle>,
+    objects: Option<Objects>,
 }
 
 impl<'a> Lease<'a> {
     /// `None` when the database is closed.
     pub(super) fn new(session: RwLockReadGuard<'a, Option<Session>>) -> Option<Self> {
-        let handle = session.as_ref()?.take();
+        let objects = session.as_ref()?.take();
         Some(Self {
             session,
-            handle: Some(handle),
+            objects: Some(objects),
         })
     }
 
-    pub(super) fn with<T>(&self, ask: impl FnOnce(&Handle) -> io::Result<T>) -> io::Result<T> {
-        match &self.handle {
-            Some(handle) => ask(handle),
-            None => Err(io::Error::other("the lease is over")),
-        }
+    pub(super) fn read(&self, id: ObjectId) -> io::Result<Option<Vec<u8>>> {
+        let (_, objects) = self.both()?;
+        objects.read(id).transpose()
     }
 
-    pub(super) fn flush(&self) -> io::Result<()> {
-        self.with(Handle::flush)
+    /// Makes all of `changes` durable, or none. One caller at a time.
+    pub(super) fn write(&self, changes: Vec<Change>) -> io::Result<Written> {
+        let (session, objects) = self.both()?;
+        guarded(|| {
+            let mut written = Written::default();
+            {
+                // One epoch for all, so that they are one frame of the log.
+                let epoch = objects.check_into_flush_epoch();
+                for change in changes {
+                    let epoch = epoch.epoch();
+                    match change {
+                        Change::Store { key, id, object } => {
+                            let id = id.unwrap_or_else(|| objects.allocate_object_id(epoch));
+                            let dirty = session.dirty(id, &key.name(*id), object);
+                            objects.install_dirty(epoch, id, dirty);
+                            written.places.push((key, Some(id)));
+                        }
+                        Change::Free { key, id } => {
+                            objects.install_dirty(epoch, id, session.free(id));
+                            written.places.push((key, None));
+                        }
+                    }
+                }
+            }
+            let batch = objects.flush()?.write_batch;
+            written.bytes = batch.heap_bytes_written + batch.metadata_bytes_written;
+            Ok(written)
+        })
     }
 
-    pub(super) fn leak(&self) {
-        if let Some(session) = &*self.session {
-            session.leak();
-        }
+    fn both(&self) -> io::Result<(&Session, &Objects)> {
+        let both = self.session.as_ref().zip(self.objects.as_ref());
+        both.ok_or_else(|| io::Error::other("the lease is over"))
     }
 }
 
 impl Drop for Lease<'_> {
     fn drop(&mut self) {
-        if let (Some(session), Some(handle)) = (&*self.session, self.handle.take()) {
-            session.idle.lock().push(handle);
+        if let (Some(session), Some(objects)) = (&*self.session, self.objects.take()) {
+            session.idle.lock().push(objects);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    model::{GapReason, NewRecord, Visibility},
+    model::{Frames, GapReason, NewRecord, Visibility},
     store::{Append, Ring, Space, StoreError, Unit, conformance::bed::*},
 };
 
@@ -22,7 +22,7 @@ fn fill(ring: &dyn Ring, count: u8) {
         }];
         let ingest_time = i64::from(i);
         ring.append(Append {
-            records: &records,
+            records: Frames::of(&records),
             ingest_time,
             marks: &[],
             unit: Unit::Record,
@@ -137,7 +137,7 @@ fn a_newer_format_is_refused() {
     let seam = &bed.sled().core.seam;
     let mut block = seam.get_block(&key(0)).unwrap().unwrap().to_vec();
     block[4] = 2;
-    seam.put_block(&key(0), &block).unwrap();
+    seam.put_block(key(0), block).unwrap();
     bed.restart();
     let spec = crate::store::RingSpec {
         feed: FEED,
@@ -151,16 +151,38 @@ fn a_newer_format_is_refused() {
         Err(StoreError::NewerFormat { found: 2, .. })
     ));
     bed.stop();
-    fs::write(bed.dir().join("FORMAT"), "ringfeed 2\n").unwrap();
+    fs::write(bed.dir().join("FORMAT"), "ringfeed 3\n").unwrap();
     let engine = SledEngine::open(options(bed.dir()));
     assert!(matches!(
         engine,
         Err(StoreError::NewerFormat {
-            found: 2,
-            known: 1,
+            found: 3,
+            known: 2,
             ..
         })
     ));
+}
+
+#[test]
+fn an_older_format_is_refused_untouched_and_says_what_to_do() {
+    let dir = tempfile::TempDir::new().unwrap();
+    fs::write(dir.path().join("FORMAT"), "ringfeed 1\n").unwrap();
+    for refused in [
+        SledEngine::open(options(dir.path())).map(drop),
+        check(dir.path()).map(drop),
+    ] {
+        let refused = refused.unwrap_err();
+        assert!(matches!(
+            refused,
+            StoreError::OlderFormat {
+                found: 1,
+                known: 2,
+                ..
+            }
+        ));
+        assert!(refused.to_string().contains("empty directory"));
+    }
+    assert!(!dir.path().join("sled").exists());
 }
 
 #[test]
@@ -169,7 +191,7 @@ fn writes_are_refused_before_the_disk_is_full() {
     let ring = bed.ring();
     let records = [record(10, 0)];
     let append = Append {
-        records: &records,
+        records: Frames::of(&records),
         ingest_time: 0,
         marks: &[],
         unit: Unit::Record,
@@ -244,27 +266,46 @@ fn a_damaged_block_is_a_gap_and_the_ring_goes_on() {
 }
 
 #[test]
-fn damage_met_while_something_is_staged_stops_writing_once() {
+fn damage_met_while_something_is_staged_loses_nothing_else() {
     let mut bed = SledBed::new();
     fill(&*bed.ring(), 20);
+    bed.engine().put(Space::Catalog, b"a", Some(b"b")).unwrap();
     bed.tamper(|dir| flip(dir, 4));
     let ring = bed.ring();
     append(&*ring, 1, 10, 30);
+    bed.engine().put(Space::Catalog, b"c", Some(b"d")).unwrap();
     assert!(!matches!(
         ring.read(4, 1),
         Ok(crate::store::Read::Records(_))
     ));
-    assert!(matches!(
-        bed.engine().flush(),
-        Err(StoreError::Stopped { .. })
-    ));
+    let (records, gaps) = drain(&*ring, 0);
+    assert_eq!((records.len(), gaps.len()), (19, 1));
+    bed.flush();
     drop(ring);
     bed.cut_power();
+    assert_eq!(drain(&*bed.ring(), 0), (records, gaps));
+    let small = bed.engine().scan(Space::Catalog, b"").unwrap();
+    assert_eq!(small.len(), 2);
+}
+
+#[test]
+fn a_damaged_slot_is_sound_again_once_it_is_overwritten() {
+    let mut bed = SledBed::new();
+    fill(&*bed.ring(), 20);
+    bed.tamper(|dir| flip(dir, 4));
     let ring = bed.ring();
-    append(&*ring, 1, 10, 30);
-    let (records, gaps) = drain(&*ring, 0);
-    assert!(records.len() >= 17 && !gaps.is_empty());
-    bed.flush();
+    assert_eq!(drain(&*ring, 0).1.len(), 1);
+    assert!(!suspects(bed.dir()).is_empty());
+    for round in 30..60 {
+        append(&*ring, 10, 10_000, round);
+        bed.flush();
+    }
+    assert_whole(&*ring);
+    assert_eq!(suspects(bed.dir()), "");
+}
+
+fn suspects(dir: &Path) -> String {
+    fs::read_to_string(dir.join("bad-slots")).unwrap()
 }
 
 #[test]
@@ -274,10 +315,10 @@ fn a_block_in_a_foreign_slot_is_not_served() {
     fill(&*ring, 20);
     let seam = &bed.sled().core.seam;
     let second = seam.get_block(&key(1)).unwrap().unwrap();
-    seam.put_block(&key(3), &second).unwrap();
+    seam.put_block(key(3), second.to_vec()).unwrap();
     let mut flipped = seam.get_block(&key(5)).unwrap().unwrap().to_vec();
     flipped[40_000] ^= 1;
-    seam.put_block(&key(5), &flipped).unwrap();
+    seam.put_block(key(5), flipped).unwrap();
     let (records, gaps) = drain(&*ring, 0);
     assert_eq!(records.len(), 16);
     let corrupt = |from| gap(from, from + 2, Some(2), GapReason::Corrupt);
@@ -292,7 +333,7 @@ fn offsets_of_a_damaged_tail_block_are_not_used_again() {
     let seam = &bed.sled().core.seam;
     let mut tail = seam.get_block(&key(4)).unwrap().unwrap().to_vec();
     tail[100] ^= 1;
-    seam.put_block(&key(4), &tail).unwrap();
+    seam.put_block(key(4), tail).unwrap();
     bed.restart();
     let ring = bed.ring();
     assert!(ring.bounds().tail > 9);
@@ -305,13 +346,49 @@ fn offsets_of_a_damaged_tail_block_are_not_used_again() {
     assert_eq!(drain(&*bed.ring(), 0), (records, gaps));
 }
 
+/// A block that cannot be read takes the database with it, again and again as others are met:
+/// nobody beside it notices.
 #[test]
-fn opening_again_between_flushes_is_not_seen() {
-    let bed = SledBed::with(|options| options.reopen_bytes = 4 * MIB);
+fn damage_is_met_by_readers_while_others_write() {
+    let mut bed = SledBed::new();
     let ring = bed.open(FEED, 8 * MIB, Visibility::Durable);
+    fill(&*ring, 90);
+    drop(ring);
+    bed.tamper(|dir| (10..80).step_by(20).for_each(|i| flip(dir, i)));
+    let ring = bed.ring();
     std::thread::scope(|scope| {
         let writing = scope.spawn(|| {
-            for time in 0..100 {
+            for time in 100..150 {
+                append(&*ring, 2, 10_000, time);
+                bed.flush();
+            }
+        });
+        let mut reading = Vec::new();
+        for _ in 0..3 {
+            reading.push(scope.spawn(|| drain(&*ring, 0)));
+        }
+        for reading in reading {
+            let (records, gaps) = reading.join().unwrap();
+            assert!(records.len() >= 82, "{} of 90", records.len());
+            assert_eq!(gaps.len(), 4);
+        }
+        writing.join().unwrap();
+    });
+    let (records, gaps) = drain(&*ring, 0);
+    let bad: u64 = gaps.iter().map(|gap| gap.span.len()).sum();
+    assert_eq!((records.len() as u64, gaps.len()), (190 - bad, 4));
+    drop(ring);
+    bed.cut_power();
+    assert_eq!(drain(&*bed.ring(), 0), (records, gaps));
+}
+
+#[test]
+fn readers_see_whole_blocks_while_they_are_overwritten() {
+    let bed = SledBed::with(|options| options.cache_bytes = 4 * 65_536);
+    let ring = bed.ring();
+    std::thread::scope(|scope| {
+        let writing = scope.spawn(|| {
+            for time in 0..200 {
                 append(&*ring, 20, 10_000, time);
                 bed.flush();
             }
@@ -319,11 +396,48 @@ fn opening_again_between_flushes_is_not_seen() {
         while !writing.is_finished() {
             let bounds = ring.bounds();
             let (records, gaps) = drain(&*ring, bounds.head);
-            assert!(gaps.iter().all(|gap| gap.reason == GapReason::Evicted));
+            let evicted = gaps.iter().all(|gap| gap.reason == GapReason::Evicted);
+            assert!(evicted, "{bounds:?}: {gaps:?}");
             assert!(records.len() as u64 >= bounds.tail - bounds.head || !gaps.is_empty());
         }
     });
-    assert_eq!(assert_whole(&*ring).tail, 2_000);
+    assert_eq!(assert_whole(&*ring).tail, 4_000);
+}
+
+/// Freed slots are taken again, whatever the sizes: blocks, entries, whole rings.
+#[test]
+fn what_is_deleted_and_written_anew_takes_no_more_room() {
+    let mut bed = SledBed::new();
+    let mut sizes = Vec::new();
+    for round in 0..30_usize {
+        for feed in 1..4 {
+            let ring = bed.open(crate::model::FeedId(feed), MIB, Visibility::Durable);
+            append(&*ring, 70, 10_000, 1);
+            bed.flush();
+        }
+        for key in 0..200_u8 {
+            let value = vec![key; round * 37 % 900];
+            bed.engine()
+                .put(Space::Latest, &[key], Some(&value))
+                .unwrap();
+        }
+        bed.flush();
+        for feed in 1..4 {
+            bed.engine()
+                .delete_ring(crate::model::FeedId(feed))
+                .unwrap();
+        }
+        for key in 0..200_u8 {
+            bed.engine().put(Space::Latest, &[key], None).unwrap();
+        }
+        bed.flush();
+        if round % 10 == 9 {
+            sizes.push(size(bed.dir()));
+            bed.restart();
+        }
+    }
+    assert!(sizes[2] <= sizes[0] + MIB / 4, "{sizes:?}");
+    assert_eq!(bed.engine().scan(Space::Latest, b"").unwrap(), []);
 }
 
 #[test]

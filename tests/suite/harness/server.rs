@@ -192,7 +192,7 @@ impl Server {
         CatalogServiceClient::new(self.channel().await)
     }
 
-    fn pid(&self) -> u32 {
+    pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("the server runs")
     }
 

@@ -1,58 +1,67 @@
 //! Ingest: a stream of batches up, one summary down when all of it is durable.
 
-use std::collections::BTreeMap;
+mod route;
 
-use futures_util::{FutureExt as _, StreamExt as _, stream::FuturesOrdered};
-use tonic::{Status, Streaming};
+use std::{collections::BTreeMap, sync::Arc};
 
+use bytes::Bytes;
+use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::FuturesOrdered};
+use tokio_stream::Stream;
+use tonic::Status;
+
+pub use self::route::IngestRoute;
 use super::{Context, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey},
     model::{self, FeedName, Principal, Span},
-    proto::v1,
+    proto::{v1, wire::IngestMessage},
 };
 
 /// Refusals that are told one by one.
 const MAX_REFUSALS: usize = 100;
 /// Batches whose ack is awaited at the same time; their bytes are bounded by the hub.
 const MAX_WAITING: usize = 4_096;
+/// Small messages that are there already go to the hub together, up to about this many bytes.
+const GATHER_BYTES: usize = 128 << 10;
 
-/// Takes an upload in. A failure says how far it came.
+type Acks = FuturesOrdered<BoxFuture<'static, (Origin, Result<Ack, AppendError>)>>;
+
+/// Takes an upload in, its messages as they lie on the wire. A failure says how far it came.
 pub(super) async fn run(
     context: &Context,
-    mut messages: Streaming<v1::IngestRequest>,
+    messages: impl Stream<Item = Result<Bytes, Status>> + Unpin,
     principal: Principal,
 ) -> Result<v1::IngestResponse, Status> {
+    let mut messages = messages.fuse();
     let mut upload = Upload {
         context,
         principal,
         target: None,
         connected: None,
         records: 0,
+        gathered: None,
+        acks: FuturesOrdered::new(),
     };
     let mut tally = Tally::default();
-    let mut acks = FuturesOrdered::new();
     let failure = loop {
         if tally.failure.is_some() {
             break tally.failure.take();
         }
         tokio::select! {
             biased;
-            Some(answer) = acks.next() => tally.take(answer),
+            Some(answer) = upload.acks.next() => tally.take(answer),
             () = context.stopping.cancelled() => break Some(status::stopping()),
-            message = messages.message(), if acks.len() < MAX_WAITING => match message {
-                Ok(Some(message)) => match upload.submit(message).await {
-                    Ok((origin, pending)) => {
-                        acks.push_back(pending.ack().map(move |ack| (origin, ack)));
+            message = messages.next(), if upload.acks.len() < MAX_WAITING => match message {
+                Some(message) => {
+                    if let Err(failure) = upload.take(message, &mut messages).await {
+                        break Some(failure);
                     }
-                    Err(failure) => break Some(failure),
-                },
-                Ok(None) => break None,
-                Err(broken) => break Some(status::of_request(broken)),
+                }
+                None => break None,
             },
         }
     };
-    while let Some(answer) = acks.next().await {
+    while let Some(answer) = upload.acks.next().await {
         tally.take(answer);
     }
     // A call that its client broke off looks complete to us; one that waits is dropped for it.
@@ -67,9 +76,20 @@ pub(super) async fn run(
 struct Upload<'a> {
     context: &'a Context,
     principal: Principal,
-    target: Option<(std::sync::Arc<Feed>, Option<ProducerKey>)>,
+    target: Option<(Arc<Feed>, Option<ProducerKey>)>,
     connected: Option<ProducerGuard>,
     records: u64,
+    gathered: Option<Gathered>,
+    acks: Acks,
+}
+
+/// Records of one or more messages on their way to the hub.
+struct Gathered {
+    origin: Origin,
+    feed: Arc<Feed>,
+    batch: Batch,
+    mode: Mode,
+    now: model::UnixNanos,
 }
 
 /// Where a batch came from, to report on it.
@@ -82,71 +102,142 @@ struct Origin {
 }
 
 impl Upload<'_> {
-    async fn submit(
+    /// Takes in a message and those that are there behind it.
+    async fn take(
         &mut self,
-        message: v1::IngestRequest,
-    ) -> Result<(Origin, crate::hub::Pending), Status> {
-        let (feed, producer) = self.target(&message.feed, &message.producer).await?;
+        message: Result<Bytes, Status>,
+        more: &mut (impl Stream<Item = Result<Bytes, Status>> + Unpin),
+    ) -> Result<(), Status> {
+        let mut next = Some(message);
+        while let Some(message) = next.take() {
+            // What came before a broken message is stored all the same.
+            if let Err(failure) = self.gather(message).await {
+                self.submit().await?;
+                return Err(failure);
+            }
+            let joins = |g: &Gathered| g.mode == Mode::StoreValid && g.batch.bytes() < GATHER_BYTES;
+            if self.gathered.as_ref().is_some_and(joins) {
+                next = more.next().now_or_never().flatten();
+            }
+        }
+        self.submit().await
+    }
+
+    async fn gather(&mut self, message: Result<Bytes, Status>) -> Result<(), Status> {
+        let message = message.map_err(status::of_request)?;
+        let message = IngestMessage::read(&message).map_err(|_malformed| status::not_protobuf())?;
+        if !self.joins(&message) {
+            self.submit().await?;
+            self.open(&message).await?;
+        }
+        if let Some(gathered) = &mut self.gathered {
+            let limits = self.context.hub.limits(gathered.now);
+            let (feed, now) = (&gathered.feed, gathered.now);
+            gathered.batch.check(feed, message.records(), &limits, now);
+            self.records += message.count as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether a message's records follow those gathered, as if they were of one message.
+    fn joins(&self, message: &IngestMessage<'_>) -> bool {
+        let Some(gathered) = &self.gathered else {
+            return false;
+        };
+        let next = match gathered.origin.first_sequence {
+            0 => 0,
+            first => first + gathered.batch.len() as u64,
+        };
+        self.has_target(message)
+            && message.first_sequence == next
+            && mode(message.mode).is_ok_and(|mode| mode == gathered.mode)
+    }
+
+    fn has_target(&self, message: &IngestMessage<'_>) -> bool {
+        self.target.as_ref().is_some_and(|(feed, key)| {
+            let name = key.as_ref().map_or("", |key| &key.producer);
+            (message.feed.is_empty() || message.feed == feed.name().as_str())
+                && (message.producer.is_empty() || message.producer == name)
+        })
+    }
+
+    /// Begins to gather for a message that does not follow what came before.
+    async fn open(&mut self, message: &IngestMessage<'_>) -> Result<(), Status> {
+        let (feed, producer) = self.target(message).await?;
         let mode = mode(message.mode)?;
+        let first_sequence = message.first_sequence;
         let numbered = match producer {
-            Some(_) if message.first_sequence == 0 => {
+            Some(_) if first_sequence == 0 => {
                 let text = "is required with a producer; sequences count from 1";
                 return Err(status::invalid_argument("first_sequence", text));
             }
-            None if message.first_sequence != 0 => {
+            None if first_sequence != 0 => {
                 let text = "numbers a producer's records; name the producer as well";
                 return Err(status::invalid_argument("producer", text));
             }
-            producer => producer.map(|key| (key, message.first_sequence)),
+            producer => producer.map(|key| (key, first_sequence)),
         };
+        let producer = numbered.as_ref().map(|(key, _)| key.producer.to_string());
         let origin = Origin {
             feed: feed.name().clone(),
-            producer: numbered
-                .as_ref()
-                .map(|(key, _)| key.producer.to_string())
-                .unwrap_or_default(),
+            producer: producer.unwrap_or_default(),
             index: self.records,
-            first_sequence: message.first_sequence,
+            first_sequence,
         };
-        self.records += message.records.len() as u64;
-        let now = model::now();
-        let limits = self.context.hub.limits(now);
-        let batch = Batch::check(message.records, numbered, mode, &limits, now);
+        self.gathered = Some(Gathered {
+            origin,
+            feed,
+            batch: Batch::new(numbered, mode, message.count, message.record_bytes),
+            mode,
+            now: model::now(),
+        });
+        Ok(())
+    }
+
+    /// Hands what was gathered to the hub.
+    async fn submit(&mut self) -> Result<(), Status> {
+        let Some(gathered) = self.gathered.take() else {
+            return Ok(());
+        };
+        let Gathered {
+            origin,
+            feed,
+            batch,
+            ..
+        } = gathered;
         let pending = self.context.hub.append(&feed, batch).await;
-        Ok((origin, pending.map_err(|e| status::append(&e))?))
+        let pending = pending.map_err(|e| status::append(&e))?;
+        let answered = pending.ack().map(move |ack| (origin, ack));
+        self.acks.push_back(answered.boxed());
+        Ok(())
     }
 
     /// The feed and producer of a message: its own, or those of the message before.
     async fn target(
         &mut self,
-        feed: &str,
-        producer: &str,
-    ) -> Result<(std::sync::Arc<Feed>, Option<ProducerKey>), Status> {
-        if let Some((current, key)) = &self.target {
-            let same_feed = feed.is_empty() || feed == current.name().as_str();
-            let current_name = key.as_ref().map_or("", |key| &key.producer);
-            if same_feed && (producer.is_empty() || producer == current_name) {
-                return Ok((std::sync::Arc::clone(current), key.clone()));
-            }
+        message: &IngestMessage<'_>,
+    ) -> Result<(Arc<Feed>, Option<ProducerKey>), Status> {
+        if let Some(current) = self.target.as_ref().filter(|_| self.has_target(message)) {
+            return Ok(current.clone());
         }
-        let name = match (&self.target, feed) {
+        let name = match (&self.target, message.feed) {
             (Some((current, _)), "") => current.name().clone(),
-            _ => request::feed_name("feed", feed)?,
+            (_, feed) => request::feed_name("feed", feed)?,
         };
         let feed = self.context.hub.feed_for_append(&name).await;
         let feed = feed.map_err(|e| status::catalog(&e))?;
-        let key = match (producer, &self.target) {
+        let key = match (message.producer, &self.target) {
             ("", None) => None,
             ("", Some((_, key))) => key.clone(),
             (producer, _) => Some(ProducerKey {
                 producer: request::producer_name(producer)?,
-                principal: std::sync::Arc::clone(&self.principal),
+                principal: Arc::clone(&self.principal),
             }),
         };
         self.connected = key
             .as_ref()
             .map(|key| self.context.hub.connect_producer(&feed, key));
-        self.target = Some((std::sync::Arc::clone(&feed), key.clone()));
+        self.target = Some((Arc::clone(&feed), key.clone()));
         Ok((feed, key))
     }
 }

@@ -1,11 +1,13 @@
-//! The demo's own server: a child process, so that it can be killed like any other.
+//! A server of our own: a child process, so that it can be killed and measured like any other.
+//! For the demo and the bench.
 
 use std::{
     env, fs,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::Stdio,
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
@@ -19,6 +21,7 @@ use tokio::{
 
 const START_WITHIN: Duration = Duration::from_secs(30);
 const STOP_WITHIN: Duration = Duration::from_secs(15);
+const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Where the server listens.
 #[derive(Clone, Copy, Debug)]
@@ -34,8 +37,12 @@ pub(super) struct ServerChild {
 }
 
 impl ServerChild {
-    /// Starts a server and waits until it serves.
-    pub(super) async fn start(dir: &Path, addresses: Addresses) -> anyhow::Result<Self> {
+    /// Starts a server, with `flags` of `serve` on top, and waits until it serves.
+    pub(super) async fn start(
+        dir: &Path,
+        addresses: Addresses,
+        flags: &[&str],
+    ) -> anyhow::Result<Self> {
         let program = env::current_exe().context("cannot find this program to start its server")?;
         let mut child = Command::new(program)
             .arg("serve")
@@ -45,12 +52,13 @@ impl ServerChild {
             .arg(addresses.grpc.to_string())
             .arg("--metrics-listen")
             .arg(addresses.metrics.to_string())
+            .args(flags)
             .env("RINGFEED_LOG__FORMAT", "json")
             .env("RINGFEED_LOG__LEVEL", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
-            // Ctrl-C is for the demo, which then stops its server.
+            // Ctrl-C is for us, who then stop the server.
             .process_group(0)
             .kill_on_drop(true)
             .spawn()
@@ -88,6 +96,19 @@ impl ServerChild {
     }
 }
 
+/// What is dropped unstopped is killed, and gone before its directory is.
+impl Drop for ServerChild {
+    fn drop(&mut self) {
+        if self.child.start_kill().is_err() {
+            return;
+        }
+        let deadline = Instant::now() + GONE_WITHIN;
+        while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
 /// Reads the log until the line that says where the server listens.
 async fn serving(log: &mut Lines<BufReader<ChildStderr>>) -> anyhow::Result<Addresses> {
     let mut last = String::new();
@@ -103,13 +124,14 @@ async fn serving(log: &mut Lines<BufReader<ChildStderr>>) -> anyhow::Result<Addr
     bail!("the server did not start: {last}")
 }
 
-/// A directory of the demo's own, gone with it.
+/// A directory of our own, gone with it.
 #[derive(Debug)]
 pub(super) struct Scratch(PathBuf);
 
 impl Scratch {
-    pub(super) fn new() -> anyhow::Result<Self> {
-        let dir = env::temp_dir().join(format!("ringfeed-demo-{}", std::process::id()));
+    /// Below `parent`, named for what it is used for.
+    pub(super) fn new(parent: &Path, what: &str) -> anyhow::Result<Self> {
+        let dir = parent.join(format!("ringfeed-{what}-{}", std::process::id()));
         fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
         Ok(Self(dir))
     }
@@ -122,7 +144,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_dir_all(&self.0) {
-            tracing::warn!(%error, dir = %self.0.display(), "the demo's data stays behind");
+            tracing::warn!(%error, dir = %self.0.display(), "our own data stays behind");
         }
     }
 }

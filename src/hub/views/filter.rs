@@ -1,0 +1,176 @@
+//! Key filters: equal ones of a feed are one, so that what it lets pass is worked out once.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+
+use crate::hub::{Feed, keys::KeyId};
+
+/// A filter with more keys than this is always a matter of the bitmap.
+const MAX_FEW: usize = 1_024;
+
+/// Which keys are wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyFilter {
+    /// `None`: all.
+    pub include: Option<HashSet<String>>,
+    pub exclude: HashSet<String>,
+}
+
+impl KeyFilter {
+    pub fn is_all(&self) -> bool {
+        self.include.is_none() && self.exclude.is_empty()
+    }
+
+    pub fn wants(&self, key: &str) -> bool {
+        self.include.as_ref().is_none_or(|keys| keys.contains(key)) && !self.exclude.contains(key)
+    }
+
+    /// Equal for equal filters, and for no others: what a subscriber gets must not depend on
+    /// whether somebody else found a collision.
+    fn digest(&self) -> blake3::Hash {
+        let mut hasher = blake3::Hasher::new();
+        let mut add = |keys: &HashSet<String>| {
+            let mut keys: Vec<_> = keys.iter().collect();
+            keys.sort_unstable();
+            hasher.update(&(keys.len() as u64).to_le_bytes());
+            for key in keys {
+                hasher.update(&(key.len() as u64).to_le_bytes());
+                hasher.update(key.as_bytes());
+            }
+        };
+        if let Some(include) = &self.include {
+            add(include);
+        }
+        add(&self.exclude);
+        hasher.update(&[u8::from(self.include.is_some())]);
+        hasher.finalize()
+    }
+}
+
+/// Numbers the filters of a feed. 0 is the one that lets everything pass.
+pub(crate) type FilterId = u64;
+pub(crate) const ALL: FilterId = 0;
+
+/// A filter in use.
+#[derive(Debug)]
+pub(crate) struct Filter {
+    pub id: FilterId,
+    wanted: RwLock<Wanted>,
+}
+
+/// Which numbers of keys a filter wants; right for those below `decided`.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    keys: KeyFilter,
+    bits: Vec<u64>,
+    decided: KeyId,
+    /// The wanted numbers, rising, unless they are too many.
+    few: Option<Vec<KeyId>>,
+}
+
+impl Filter {
+    fn new(id: FilterId, keys: KeyFilter) -> Self {
+        let few = keys.include.as_ref().is_some_and(|i| i.len() <= MAX_FEW);
+        let wanted = Wanted {
+            keys,
+            bits: vec![],
+            decided: 0,
+            few: few.then(Vec::new),
+        };
+        Self {
+            id,
+            wanted: RwLock::new(wanted),
+        }
+    }
+
+    /// What is wanted, right for all keys of the feed below `keys_end`.
+    pub(super) fn wanted(&self, feed: &Feed, keys_end: KeyId) -> RwLockReadGuard<'_, Wanted> {
+        let wanted = self.wanted.read();
+        if wanted.decided >= keys_end {
+            return wanted;
+        }
+        drop(wanted);
+        let mut wanted = self.wanted.write();
+        wanted.decide(feed);
+        parking_lot::RwLockWriteGuard::downgrade(wanted)
+    }
+
+    pub(super) fn wants(&self, key: &str) -> bool {
+        self.wanted.read().has_name(key)
+    }
+}
+
+impl Wanted {
+    pub(super) fn has(&self, key: KeyId) -> bool {
+        let word = self.bits.get(key as usize / 64);
+        word.is_some_and(|word| word >> (key % 64) & 1 == 1)
+    }
+
+    pub(super) fn has_name(&self, key: &str) -> bool {
+        self.keys.wants(key)
+    }
+
+    /// The wanted keys, when they are few.
+    pub(super) fn few(&self) -> Option<&[KeyId]> {
+        self.few.as_deref()
+    }
+
+    /// Looks at the keys that came up since.
+    fn decide(&mut self, feed: &Feed) {
+        let state = feed.state();
+        for (id, name) in state.keys.numbered(self.decided) {
+            if self.bits.len() <= id as usize / 64 {
+                self.bits.push(0);
+            }
+            self.decided = id + 1;
+            if !self.keys.wants(name) {
+                continue;
+            }
+            if let Some(word) = self.bits.get_mut(id as usize / 64) {
+                *word |= 1 << (id % 64);
+            }
+            if let Some(few) = &mut self.few {
+                few.push(id);
+            }
+        }
+        // A key that was deleted and came again has another number.
+        if self.few.as_ref().is_some_and(|few| few.len() > MAX_FEW) {
+            self.few = None;
+        }
+    }
+}
+
+/// The filters in use of one feed.
+#[derive(Debug, Default)]
+pub(crate) struct Filters {
+    next: AtomicU64,
+    known: Mutex<HashMap<blake3::Hash, Weak<Filter>>>,
+}
+
+impl Filters {
+    /// The filter that is in use for these keys; `None` when all are wanted.
+    pub(crate) fn intern(&self, keys: KeyFilter) -> Option<Arc<Filter>> {
+        if keys.is_all() {
+            return None;
+        }
+        let digest = keys.digest();
+        let mut known = self.known.lock();
+        if let Some(filter) = known.get(&digest).and_then(Weak::upgrade) {
+            return Some(filter);
+        }
+        if known.len() == known.capacity() {
+            known.retain(|_, filter| filter.strong_count() > 0);
+        }
+        let id = self.next.fetch_add(1, Relaxed) + ALL + 1;
+        let filter = Arc::new(Filter::new(id, keys));
+        known.insert(digest, Arc::downgrade(&filter));
+        Some(filter)
+    }
+}
