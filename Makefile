@@ -40,9 +40,9 @@ test: ## Install what the tests need, then run every check and test
 torture: export RINGFEED_TORTURE := 1
 torture: test ## The same with the long forms: more kills, larger rings, longer runs
 
-fuzz: ## Feed the scan arbitrary bytes beside its reference, for FUZZ_SECONDS=600
+fuzz: ## Feed FUZZ=scan (or message) any bytes beside what must agree with it, FUZZ_SECONDS=600
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked --root $(TOOLS)
-	@mkdir -p fuzz/corpus/$(FUZZ)
+	@mkdir -p fuzz/corpus/$(FUZZ) fuzz/seeds/$(FUZZ)
 	cargo fuzz run --sanitizer none $(FUZZ) fuzz/corpus/$(FUZZ) fuzz/seeds/$(FUZZ) -- \
 		-max_total_time=$(FUZZ_SECONDS) -max_len=2000
 

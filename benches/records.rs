@@ -78,7 +78,9 @@ fn chunk(criterion: &mut Criterion) {
     let (stored, _) = Frames::of(&new).seal(7, 7);
     let mut group = criterion.benchmark_group("chunk");
     group.throughput(per_record());
-    group.bench_function("build", |b| b.iter(|| Frames::of(black_box(&new)).seal(7, 7)));
+    group.bench_function("build", |b| {
+        b.iter(|| Frames::of(black_box(&new)).seal(7, 7));
+    });
     group.bench_function("parse", |b| b.iter(|| Chunk::parse(7, stored.body())));
     group.bench_function("filter_by_key", |b| {
         b.iter(|| {

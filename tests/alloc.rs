@@ -5,7 +5,11 @@ mod samples;
 use std::hint::black_box;
 
 use allocation_counter::measure;
-use ringfeed::proto::wire::{self, Limits};
+use prost::Message as _;
+use ringfeed::proto::{
+    v1,
+    wire::{self, IngestMessage, Kept, Limits},
+};
 
 const LIMITS: Limits = Limits {
     record_bytes: 60_000,
@@ -47,4 +51,27 @@ fn reading_back_a_record_allocates_nothing() {
         });
         assert_eq!(count, 0, "{name}");
     }
+}
+
+#[test]
+fn taking_a_message_apart_allocates_nothing() {
+    let records = samples::SAMPLES.map(|(_, sample)| sample(1).into());
+    let message = v1::IngestRequest {
+        feed: "stocks".into(),
+        producer: "p".into(),
+        records: records.into(),
+        ..v1::IngestRequest::default()
+    };
+    let bytes = message.encode_to_vec();
+    let count = allocations(|| {
+        let message = IngestMessage::read(&bytes).unwrap();
+        let passed = message.records().filter(|record| {
+            let view = wire::scan(record, &LIMITS).unwrap();
+            let kept = Kept::of(record, &view, 0);
+            let [as_sent, stamp] = kept.parts();
+            as_sent == *record && stamp.is_empty()
+        });
+        assert_eq!(passed.count(), samples::SAMPLES.len());
+    });
+    assert_eq!(count, 0);
 }

@@ -17,7 +17,7 @@ pub(crate) const SAMPLES: [Sample; 8] = [
     ("status", status),
 ];
 
-/// As a crypto exchange sends it: 93 bytes.
+/// As a crypto exchange sends it: 88 bytes.
 pub(crate) fn quote(n: i64) -> Vec<u8> {
     let quote = v1::Quote {
         bid: decimal(6_183_763_000_000 + n, 8),
