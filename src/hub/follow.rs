@@ -55,8 +55,8 @@ pub struct Follower {
     /// Up to here nothing is wanted.
     passed: Passed,
     end: End,
-    /// Still to be told.
-    gap: Option<(Epoch, Gap)>,
+    /// Still to be told; rare, so in a box.
+    gap: Option<Box<(Epoch, Gap)>>,
     /// The next message, on its way from the ring.
     ahead: Option<Box<Ahead>>,
 }
@@ -104,7 +104,7 @@ impl Follower {
             cursor: place.cursor,
             passed: Passed::none(place.cursor),
             end,
-            gap: place.gap,
+            gap: place.gap.map(Box::new),
             ahead: None,
         }
     }
@@ -120,9 +120,9 @@ impl Follower {
 
     /// From where it can be resumed: what was returned is settled, a gap still to be told is not.
     pub fn resume_at(&self) -> Cursor {
-        match self.gap {
+        match self.gap.as_deref() {
             Some((epoch, gap)) => Cursor {
-                epoch,
+                epoch: *epoch,
                 offset: gap.span.from,
             },
             None => Cursor {
@@ -145,7 +145,8 @@ impl Follower {
                 feed: self.feed.name().clone(),
             });
         }
-        if let Some((epoch, gap)) = self.gap.take() {
+        if let Some(told) = self.gap.take() {
+            let (epoch, gap) = *told;
             return Ok(self.tell(epoch, gap));
         }
         loop {
@@ -264,7 +265,7 @@ impl Follower {
                 let mut again = Ahead::begin(self.ask(limit));
                 again.end(window).await
             }
-            found => Ok(found),
+            found @ (Found::View(_) | Found::Gap(_) | Found::AtTail) => Ok(found),
         }
     }
 

@@ -79,7 +79,13 @@ fn asking(selectors: Vec<Selector>) -> SubscribeRequest {
 async fn filled(server: &Server) {
     feed_exists(&mut server.catalog().await, "evicted", MIB).await;
     let mut feeds = server.feeds().await;
-    let key = |n: u64| ["a", "b", "c", "rare"][if n % 997 == 0 { 3 } else { (n % 3) as usize }];
+    let key = |n: u64| {
+        ["a", "b", "c", "rare"][if n.is_multiple_of(997) {
+            3
+        } else {
+            (n % 3) as usize
+        }]
+    };
     for part in 0..20 {
         let small = (part * 500..(part + 1) * 500).map(|n| number(key(n), n));
         upload(&mut feeds, vec![plain("small", small.collect())])

@@ -12,7 +12,8 @@ use crate::{
 };
 
 async fn store(bed: &Bed, keys: &[&str], count: u64) {
-    let records = (0..count).map(|n| record(keys[n as usize % keys.len()], n));
+    let records = (0..count).zip(keys.iter().cycle());
+    let records = records.map(|(n, key)| record(key, n));
     let pending = bed.send_records(None, records.collect(), Mode::StoreValid);
     assert_eq!(pending.await.ack().await.unwrap().stored, count);
 }

@@ -93,7 +93,7 @@ impl Cache {
             self.count_computed(compute())
         });
         if computed {
-            self.keep(place, slot.clone(), view.as_ref());
+            self.keep(place, Arc::clone(&slot), view.as_ref());
             return view.clone();
         }
         match view {

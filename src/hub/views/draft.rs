@@ -141,10 +141,9 @@ impl<'a> Draft<'a> {
         self.bytes += body.len();
         self.count = self.count.saturating_add(count(part.len()));
         self.passed(&body, part.span().to);
-        self.pieces.push(Piece {
-            runs: vec![0..body.len()],
-            body,
-        });
+        let all = 0..body.len();
+        let runs = std::iter::once(all).collect();
+        self.pieces.push(Piece { body, runs });
         if whole && self.left() > 0 {
             Room::Left
         } else {

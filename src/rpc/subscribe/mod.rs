@@ -9,6 +9,7 @@ mod route;
 use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::select_all;
+use prost::Message as _;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
 use tonic::Status;
@@ -34,8 +35,8 @@ const MAX_FREQUENT_TOKEN_BYTES: usize = 4_096;
 #[derive(Debug)]
 pub(super) struct Subscription {
     context: Arc<Context>,
-    /// As asked for; its selectors are kept by the legs.
-    request: v1::SubscribeRequest,
+    /// As asked for, encoded, without its selectors: the legs keep those.
+    request: Box<[u8]>,
     legs: Vec<Leg>,
     /// Whose turn it is.
     turn: usize,
@@ -79,7 +80,7 @@ pub(super) async fn open(
     }
     Ok(Subscription {
         context: Arc::clone(context),
-        request,
+        request: request.encode_to_vec().into(),
         legs,
         turn: 0,
         ready: VecDeque::new(),
@@ -257,10 +258,8 @@ impl Subscription {
 
     fn resume_token(&self) -> String {
         let selectors = self.legs.iter().map(Leg::resume).collect();
-        let request = v1::SubscribeRequest {
-            selectors,
-            ..self.request.clone()
-        };
+        let asked = v1::SubscribeRequest::decode(&*self.request).unwrap_or_default();
+        let request = v1::SubscribeRequest { selectors, ..asked };
         token::issue(self.context.hub.secret(), &request)
     }
 
