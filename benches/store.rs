@@ -93,7 +93,10 @@ fn store(dir: &Path) -> Outcome<Store> {
         visibility: Visibility::Durable,
     })?;
     let record = |i: u32| NewRecord {
-        bytes: (0..RECORD).map(|at| at as u32 * 31 + i).map(|b| b as u8).collect(),
+        bytes: (0..RECORD)
+            .map(|at| at as u32 * 31 + i)
+            .map(|b| b as u8)
+            .collect(),
         event_time: 0,
     };
     Ok(Store {
