@@ -118,6 +118,13 @@ fn check_ring(seam: &Seam, feed: FeedId, state: &RingState) -> Result<RingReport
         }
     }
     let mut report = walk.report;
+    if seam.lost_tails() || state.shaken {
+        let reason = "a note of growing blocks is damaged: newer records may be lost".to_owned();
+        report.bad.push(BadBlock {
+            number: newest,
+            reason,
+        });
+    }
     report.bytes_read = seam.io().block_bytes_read - before;
     Ok(report)
 }

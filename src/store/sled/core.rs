@@ -16,7 +16,7 @@ use crate::{
 };
 
 use super::{
-    keys::{SlotKey, state_key},
+    keys::{SlotKey, feed_of_state, state_key},
     options::SledOptions,
     ring::SledRing,
     seam::Seam,
@@ -40,13 +40,29 @@ pub(super) struct Core {
 
 impl Core {
     pub(super) fn open(options: SledOptions) -> Result<Self, StoreError> {
-        Ok(Self {
+        let core = Self {
             reserve_bytes: options.reserve_bytes,
             seam: Seam::open(options)?,
             rings: Mutex::new(BTreeMap::new()),
             flushing: Mutex::new(()),
             allowance: AtomicU64::new(0),
-        })
+        };
+        if core.seam.lost_tails() {
+            core.shake()?;
+        }
+        Ok(core)
+    }
+
+    /// Any ring may lack its newest records: notes so, in the flush that takes the note away.
+    fn shake(&self) -> Result<(), StoreError> {
+        for (key, state) in self.seam.scan(Space::Heads, &[])? {
+            if let Some(feed) = feed_of_state(&key) {
+                let mut state = RingState::decode(&state)?;
+                state.shaken = true;
+                self.put_state(feed, &state)?;
+            }
+        }
+        self.seam.flush()
     }
 
     pub(super) fn open_ring(this: &Arc<Self>, spec: RingSpec) -> Result<Arc<SledRing>, StoreError> {

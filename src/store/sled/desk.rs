@@ -11,7 +11,12 @@ use bytes::Bytes;
 
 use crate::{model::FeedId, store::Space};
 
-use super::{keys::SlotKey, objects::Key};
+use super::{
+    keys::SlotKey,
+    objects::{Key, fill_closely, fill_up},
+    session::{Change, Found},
+    tails::{Plan, Tails},
+};
 
 /// Contents by key; `None` where it is removed.
 pub(super) type Layer = BTreeMap<Key, Option<Bytes>>;
@@ -28,10 +33,20 @@ pub(super) struct Desk {
     staged: Layer,
     /// Staged before the flush that is under way, or that failed.
     leaving: Arc<Layer>,
+    /// The blocks that still grow.
+    pub(super) tails: Tails,
     table: Table,
     cache: Cache,
-    /// Flushes that ended.
-    flushes: u64,
+    /// The next flush: greater than that of any object.
+    next: u64,
+}
+
+/// What a flush is about to do.
+#[derive(Debug)]
+pub(super) struct Departure {
+    pub(super) seq: u64,
+    pub(super) changes: Vec<Change>,
+    plan: Plan,
 }
 
 impl Desk {
@@ -40,15 +55,17 @@ impl Desk {
             staged: Layer::new(),
             leaving: Arc::default(),
             table: Table::default(),
+            tails: Tails::default(),
             cache: Cache::new(cache_bytes),
-            flushes: 0,
+            next: 0,
         }
     }
 
     /// Takes what was found in the database, in place of what was known of it.
-    pub(super) fn learn(&mut self, recovered: Vec<(Key, ObjectId)>) {
+    pub(super) fn learn(&mut self, recovered: Vec<Found>) {
         self.table = Table::default();
-        for (key, id) in recovered {
+        for Found { key, seq, id } in recovered {
+            self.next = self.next.max(seq + 1);
             self.table.set(key, Some(id));
         }
     }
@@ -60,21 +77,26 @@ impl Desk {
     /// Where `key` is, and the moment, for `remember`.
     pub(super) fn find(&self, key: &Key) -> (Place, u64) {
         let staged = self.staged.get(key).or_else(|| self.leaving.get(key));
-        let place = match (staged, key, self.table.get(key)) {
-            (Some(content), ..) => Place::Here(content.clone()),
-            (None, Key::Block(slot), Some(id)) => match self.cache.get(slot) {
-                Some(block) => Place::Here(Some(block)),
-                None => Place::OnDisk(id),
-            },
-            (None, _, Some(id)) => Place::OnDisk(id),
-            (None, _, None) => Place::Here(None),
+        let place = match (staged.or(self.block(key).as_ref()), self.table.get(key)) {
+            (Some(content), _) => Place::Here(content.clone()),
+            (None, Some(id)) => Place::OnDisk(id),
+            (None, None) => Place::Here(None),
         };
-        (place, self.flushes)
+        (place, self.next)
+    }
+
+    /// A block that grows or was read lately.
+    fn block(&self, key: &Key) -> Option<Option<Bytes>> {
+        let Key::Block(slot) = key else {
+            return None;
+        };
+        let tail = self.tails.get(slot).cloned();
+        tail.or_else(|| self.cache.get(slot)).map(Some)
     }
 
     /// Keeps a block that was read, unless a flush ended since it was looked for.
     pub(super) fn remember(&mut self, slot: SlotKey, block: &Bytes, moment: u64) {
-        if self.flushes == moment {
+        if self.next == moment {
             self.cache.put(slot, block.clone());
         }
     }
@@ -84,7 +106,7 @@ impl Desk {
         let first = Key::entry(space, prefix);
         let within = |key: &Key| match key {
             Key::Entry(of, key) => *of == space && key.starts_with(prefix),
-            Key::Root | Key::Block(_) => false,
+            Key::Root | Key::Block(_) | Key::Note(_) => false,
         };
         let mut keys: BTreeMap<&Key, bool> = BTreeMap::new();
         let known = self
@@ -101,34 +123,99 @@ impl Desk {
         there
             .filter_map(|(key, _)| match key {
                 Key::Entry(_, key) => Some(key.clone()),
-                Key::Root | Key::Block(_) => None,
+                Key::Root | Key::Block(_) | Key::Note(_) => None,
             })
             .collect()
     }
 
-    /// Takes what is staged for a flush; what a flush before could not write goes along.
-    pub(super) fn leave(&mut self) -> Arc<Layer> {
+    /// Takes what is staged for a flush; what a flush before could not write goes along. `None`
+    /// when there is nothing.
+    pub(super) fn depart(&mut self) -> Option<Departure> {
         if !self.staged.is_empty() {
             Arc::make_mut(&mut self.leaving).append(&mut self.staged);
         }
-        Arc::clone(&self.leaving)
+        if self.leaving.is_empty() {
+            return None;
+        }
+        let blocks = self.leaving.iter().filter_map(|(key, block)| match key {
+            Key::Block(slot) => Some((*slot, block)),
+            Key::Root | Key::Note(_) | Key::Entry(..) => None,
+        });
+        let plan = self.tails.plan(blocks);
+        let seq = self.next;
+        let changes = self.changes(seq, &plan);
+        Some(Departure { seq, changes, plan })
     }
 
-    /// Where the object of `key` is, if there is one.
+    fn changes(&self, seq: u64, plan: &Plan) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for (slot, block) in &plan.whole {
+            changes.push(self.store(Key::Block(*slot), fill_up(block)));
+        }
+        let spent = plan.spent.iter().map(|seq| Key::Note(*seq));
+        changes.extend(spent.filter_map(|key| self.free(key)));
+        match &plan.note {
+            Some(note) => changes.push(self.store(Key::Note(seq), fill_closely(note))),
+            // Of a flush that was in doubt.
+            None => changes.extend(self.free(Key::Note(seq))),
+        }
+        for (key, content) in &*self.leaving {
+            match (key, content) {
+                (Key::Block(_), Some(_)) => (),
+                (_, None) => changes.extend(self.free(key.clone())),
+                (_, Some(content)) => changes.push(self.store(key.clone(), fill_up(content))),
+            }
+        }
+        changes
+    }
+
+    fn store(&self, key: Key, object: Vec<u8>) -> Change {
+        let id = self.table.get(&key);
+        Change::Store { key, id, object }
+    }
+
+    fn free(&self, key: Key) -> Option<Change> {
+        let id = self.table.get(&key)?;
+        Some(Change::Free { key, id })
+    }
+
     pub(super) fn id(&self, key: &Key) -> Option<ObjectId> {
         self.table.get(key)
     }
 
-    /// The flush ended well.
-    pub(super) fn arrive(&mut self, places: Vec<(Key, Option<ObjectId>)>) {
+    /// The notes, oldest first.
+    pub(super) fn notes(&self) -> Vec<(u64, ObjectId)> {
+        let all = self.table.entries.range(Key::Note(0)..=Key::Note(u64::MAX));
+        all.filter_map(|(key, id)| match key {
+            Key::Note(seq) => Some((*seq, *id)),
+            Key::Root | Key::Block(_) | Key::Entry(..) => None,
+        })
+        .collect()
+    }
+
+    /// The flush ended well. Answers the slots it wrote.
+    pub(super) fn arrive(
+        &mut self,
+        departure: Departure,
+        places: Vec<(Key, Option<ObjectId>)>,
+    ) -> Vec<SlotKey> {
+        let mut written = Vec::new();
+        for key in self.leaving.keys() {
+            if let Key::Block(slot) = key {
+                self.cache.remove(slot);
+            }
+        }
         for (key, id) in places {
             if let Key::Block(slot) = &key {
                 self.cache.remove(slot);
+                written.push(*slot);
             }
             self.table.set(key, id);
         }
+        self.tails.carry_out(departure.plan, departure.seq);
         self.leaving = Arc::default();
-        self.flushes += 1;
+        self.next = departure.seq + 1;
+        written
     }
 }
 
@@ -153,7 +240,7 @@ impl Table {
                 let slots = self.blocks.get(&(slot.feed, slot.generation))?;
                 *slots.ids.get(usize::try_from(slot.slot).ok()?)?
             }
-            Key::Root | Key::Entry(..) => self.entries.get(key).copied(),
+            Key::Root | Key::Note(_) | Key::Entry(..) => self.entries.get(key).copied(),
         }
     }
 

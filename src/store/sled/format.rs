@@ -13,7 +13,7 @@ use bytes::{Buf, Bytes};
 
 use crate::{
     model::{Chunk, FeedId, MarkNote},
-    store::block::{BLOCK_BYTES, Block, HEADER_BYTES},
+    store::block::{Block, HEADER_BYTES, MARK_BYTES},
 };
 
 pub(super) const FORMAT: u16 = 1;
@@ -82,8 +82,45 @@ impl Stored {
     }
 }
 
+/// A block as far as its growth goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Growing {
+    epoch: u64,
+    pub number: u64,
+    base: u64,
+    /// Bytes before the frames, and of the frames.
+    pub head: usize,
+    pub body: usize,
+}
+
+impl Growing {
+    /// Whether the frames of one are the beginning of the other's.
+    pub(super) fn same_block(&self, other: &Self) -> bool {
+        (self.epoch, self.number, self.base) == (other.epoch, other.number, other.base)
+    }
+}
+
+/// What a block says of itself, unchecked; `None` when it is none.
+pub(super) fn growing(block: &[u8]) -> Option<Growing> {
+    let mut rest = block.strip_prefix(&MAGIC)?;
+    rest.try_get_u16_le().ok()?;
+    let marks = rest.try_get_u16_le().ok()?;
+    rest = rest.get(AFTER_CRC - BEFORE_CRC + 4 + 2..)?;
+    let undo = rest.try_get_u16_le().ok()?;
+    rest.try_get_u32_le().ok()?;
+    let head = HEADER_BYTES + (usize::from(marks) + usize::from(undo)) * MARK_BYTES;
+    Some(Growing {
+        epoch: rest.try_get_u64_le().ok()?,
+        number: rest.try_get_u64_le().ok()?,
+        base: rest.try_get_u64_le().ok()?,
+        head,
+        body: block.len().checked_sub(head)?,
+    })
+}
+
 pub(super) fn encode(block: &Block, home: Home) -> Vec<u8> {
-    let mut out = Vec::with_capacity(BLOCK_BYTES);
+    let marks = block.marks.len() + block.undo.len();
+    let mut out = Vec::with_capacity(HEADER_BYTES + marks * MARK_BYTES + block.body.len());
     let count = |marks: &[MarkNote]| u16::try_from(marks.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&FORMAT.to_le_bytes());

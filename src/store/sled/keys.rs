@@ -11,8 +11,10 @@ pub(super) struct SlotKey {
 }
 
 impl SlotKey {
-    pub(super) fn to_bytes(self) -> [u8; 14] {
-        let mut key = [0; 14];
+    pub(super) const BYTES: usize = 14;
+
+    pub(super) fn to_bytes(self) -> [u8; Self::BYTES] {
+        let mut key = [0; Self::BYTES];
         let (feed, rest) = key.split_at_mut(4);
         let (generation, slot) = rest.split_at_mut(2);
         feed.copy_from_slice(&self.feed.0.to_be_bytes());

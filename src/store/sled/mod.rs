@@ -28,6 +28,7 @@ mod seam;
 mod session;
 mod state;
 mod suspects;
+mod tails;
 #[cfg(test)]
 mod tests;
 

@@ -1,7 +1,8 @@
 //! What rests in sled: objects, each under a name and an id.
 //!
 //! ```text
-//! name    kind 1 · key · id 8 (big endian)     kind 0: the root; 1: a block; 2.. : an entry
+//! name    kind 1 · key · flush 8 · id 8 (big endian)
+//!         kind 0: the root; 1: a block; 2: a note of growing blocks; 3.. : an entry
 //! object  length 4 (little endian) · content · zeros
 //! content of an entry  crc 4 · kind 1 · length of the key 4 · key · value
 //! ```
@@ -17,13 +18,14 @@ use super::keys::SlotKey;
 /// What sled keeps free at the end of its slots. A content of 65,529 bytes would come back with
 /// its last byte wrong, so none is longer than a slot less this.
 const SLOT_END: usize = 8;
-/// Slots of sled that are used; beyond, each is four times the one before.
-const SIZES: [usize; 6] = [256, 1_024, 4_096, 16_384, 65_536, 262_144];
+/// Slots of sled that are used; beyond, each is twice the one before.
+const SIZES: [usize; 8] = [256, 1_024, 4_096, 16_384, 32_768, 49_152, 65_536, 131_072];
 const LENGTH: usize = 4;
-const ID: usize = 8;
+const NUMBER: usize = 8;
 const ROOT_KIND: u8 = 0;
 const BLOCK_KIND: u8 = 1;
-const FIRST_SPACE: u8 = 2;
+const NOTE_KIND: u8 = 2;
+const FIRST_SPACE: u8 = 3;
 
 /// What an object is found by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +33,8 @@ pub(super) enum Key {
     /// Written when a database is made, together with the nameless object sled asks for.
     Root,
     Block(SlotKey),
+    /// What blocks grew by in a flush.
+    Note(u64),
     Entry(Space, Vec<u8>),
 }
 
@@ -43,31 +47,36 @@ impl Key {
         match self {
             Self::Root => ROOT_KIND,
             Self::Block(_) => BLOCK_KIND,
+            Self::Note(_) => NOTE_KIND,
             Self::Entry(space, _) => kind_of(*space),
         }
     }
 
-    /// The name of object `id`, which tells both when it is found again.
-    pub(super) fn name(&self, id: u64) -> Vec<u8> {
+    /// The name of object `id` as flush `seq` wrote it; it tells all three when it is found again.
+    pub(super) fn name(&self, seq: u64, id: u64) -> Vec<u8> {
         let mut name = vec![self.kind()];
         match self {
             Self::Root => (),
             Self::Block(slot) => name.extend_from_slice(&slot.to_bytes()),
+            Self::Note(seq) => name.extend_from_slice(&seq.to_be_bytes()),
             Self::Entry(_, key) => name.extend_from_slice(key),
         }
+        name.extend_from_slice(&seq.to_be_bytes());
         name.extend_from_slice(&id.to_be_bytes());
         name
     }
 
-    pub(super) fn parse(name: &[u8]) -> Option<(Self, u64)> {
+    pub(super) fn parse(name: &[u8]) -> Option<(Self, u64, u64)> {
         let (kind, rest) = name.split_first()?;
-        let (key, id) = rest.split_last_chunk::<ID>()?;
+        let (rest, id) = rest.split_last_chunk::<NUMBER>()?;
+        let (key, seq) = rest.split_last_chunk::<NUMBER>()?;
         let key = match *kind {
             ROOT_KIND => key.is_empty().then_some(Self::Root)?,
             BLOCK_KIND => Self::Block(SlotKey::from_bytes(key)?),
+            NOTE_KIND => Self::Note(u64::from_be_bytes(key.try_into().ok()?)),
             kind => Self::Entry(space_of(kind)?, key.to_vec()),
         };
-        Some((key, u64::from_be_bytes(*id)))
+        Some((key, u64::from_be_bytes(*seq), u64::from_be_bytes(*id)))
     }
 }
 
@@ -86,23 +95,35 @@ fn space_of(kind: u8) -> Option<Space> {
     Space::ALL.into_iter().find(|s| kind_of(*s) == kind)
 }
 
-/// `content` as an object.
+/// `content` as an object of one of few sizes.
 pub(super) fn fill_up(content: &[u8]) -> Vec<u8> {
-    let len = content.len() + LENGTH;
-    let mut size = SIZES.into_iter().find(|size| size - SLOT_END >= len);
-    let mut beyond = SIZES[SIZES.len() - 1];
-    while size.is_none() {
-        beyond *= 4;
-        size = (beyond - SLOT_END >= len).then_some(beyond);
-    }
-    let mut object = Vec::with_capacity(size.unwrap_or(len));
+    let len = content.len() + LENGTH + SLOT_END;
+    let known = SIZES.into_iter().find(|size| *size >= len);
+    fill_to(known.unwrap_or_else(|| len.next_power_of_two()), content)
+}
+
+/// `content` as an object that wastes little; for what there is one of in a flush.
+pub(super) fn fill_closely(content: &[u8]) -> Vec<u8> {
+    let len = (content.len() + LENGTH + SLOT_END).max(SIZES[0]);
+    let octave = len.next_power_of_two() / 2;
+    // These are sled's steps.
+    let step = if octave < 65_536 {
+        octave / 4
+    } else {
+        octave / 2
+    };
+    fill_to(len.next_multiple_of(step), content)
+}
+
+fn fill_to(size: usize, content: &[u8]) -> Vec<u8> {
+    let mut object = Vec::with_capacity(size);
     object.extend_from_slice(
         &u32::try_from(content.len())
             .unwrap_or(u32::MAX)
             .to_le_bytes(),
     );
     object.extend_from_slice(content);
-    object.resize(size.unwrap_or(len) - SLOT_END, 0);
+    object.resize(size - SLOT_END, 0);
     object
 }
 
@@ -145,12 +166,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn names_tell_key_and_id(space in 0..5_usize, key: Vec<u8>, slot: u64, id: u64) {
+        fn names_tell_key_flush_and_id(space in 0..5_usize, key: Vec<u8>, slot: u64, id: u64) {
+            let seq = slot ^ id;
             let feed = crate::model::FeedId(3);
             let slot = SlotKey { feed, generation: 2, slot };
             let entry = Key::Entry(Space::ALL[space], key);
-            for key in [Key::Root, Key::Block(slot), entry] {
-                prop_assert_eq!(Key::parse(&key.name(id)), Some((key, id)));
+            for key in [Key::Root, Key::Block(slot), Key::Note(id), entry] {
+                prop_assert_eq!(Key::parse(&key.name(seq, id)), Some((key, seq, id)));
             }
         }
 
@@ -172,16 +194,17 @@ mod tests {
     #[test]
     fn objects_come_in_few_sizes_and_come_back() {
         let mut sizes = std::collections::BTreeSet::new();
-        for len in (0..3_000).chain(65_000..66_000).chain([0, 400_000]) {
+        for len in (0..3_000).chain(65_000..66_000).chain([400_000]) {
             let bytes: Vec<u8> = (0..=255).cycle().take(len).collect();
-            let object = fill_up(&bytes);
-            sizes.insert(object.len());
+            let (object, close) = (fill_up(&bytes), fill_closely(&bytes));
+            sizes.insert(object.len() + SLOT_END);
+            assert!(close.len() <= object.len().max(len * 3 / 2));
+            assert!(close.len() != 65_529 && object.len() != 65_529);
             assert_eq!(content(object).unwrap(), bytes);
+            assert_eq!(content(close).unwrap(), bytes);
         }
-        assert_eq!(
-            sizes.into_iter().collect::<Vec<_>>(),
-            [248, 1_016, 4_088, 65_528, 262_136, 1_048_568]
-        );
+        let sizes: Vec<_> = sizes.into_iter().collect();
+        assert_eq!(sizes, [256, 1_024, 4_096, 65_536, 131_072, 524_288]);
         assert_eq!(content(vec![9, 0, 0, 0, 1]), None);
         assert_eq!(content(vec![1]), None);
     }

@@ -79,9 +79,10 @@ pub(super) fn recover(
     let end = block.as_ref().map_or(0, Block::end);
     let mut tail = end.max(state.gone.tail());
     let before = state.clone();
-    if bad > 0 {
+    let lost = bad + u64::from(std::mem::take(&mut state.shaken));
+    if lost > 0 {
         // What they held was handed out: its offsets are not used again.
-        let beyond = tail + bad * MAX_BLOCK_RECORDS;
+        let beyond = tail + lost * MAX_BLOCK_RECORDS;
         state.gone.lose(Span::new(tail, beyond));
         tail = beyond;
     }

@@ -6,6 +6,7 @@
 //! with it. Dropping it writes nothing.
 
 use std::{
+    collections::{HashMap, hash_map},
     fmt,
     fs::{self, File},
     io,
@@ -24,13 +25,14 @@ use parking_lot::{Mutex, RwLock};
 use crate::store::{Entry, Io, Space, StoreError};
 
 use super::{
-    desk::{Desk, Layer, Place},
+    desk::{Departure, Desk, Place},
     directory::{self, DATABASE, failed},
     keys::SlotKey,
-    objects::{Key, content, entry_content, entry_value, fill_up},
+    objects::{Key, content, entry_content, entry_value},
     options::SledOptions,
-    session::{Change, Lease, Recovered, Session, Written},
+    session::{Lease, Recovered, Session, Written},
     suspects::Suspects,
+    tails::{Part, parts},
 };
 
 /// How long an open waits for reads and a flush to end: new ones wait behind it.
@@ -63,6 +65,8 @@ pub(super) struct Seam {
     spoilt: AtomicBool,
     /// How often it was.
     opens: AtomicU64,
+    lost_tails: AtomicBool,
+    flushes: AtomicU64,
     read: AtomicU64,
     written: AtomicU64,
     stopped: OnceLock<String>,
@@ -77,6 +81,7 @@ impl Seam {
         directory::read_format(&dir)?;
         let (session, recovered) = start(&options)?;
         directory::write_format(&dir)?;
+        let written = slots_written(&recovered);
         let mut desk = Desk::new(options.cache_bytes);
         desk.learn(recovered);
         let seam = Self {
@@ -86,6 +91,8 @@ impl Seam {
             suspects: Suspects::load(&dir).map_err(|e| failed("read", &dir, e))?,
             spoilt: AtomicBool::new(false),
             opens: AtomicU64::new(0),
+            lost_tails: AtomicBool::new(false),
+            flushes: AtomicU64::new(0),
             read: AtomicU64::new(0),
             written: AtomicU64::new(0),
             stopped: OnceLock::new(),
@@ -93,6 +100,7 @@ impl Seam {
             options,
         };
         seam.question_suspects()?;
+        seam.replay_notes(&written)?;
         Ok(seam)
     }
 
@@ -176,18 +184,14 @@ impl Seam {
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         let _one = self.flushing.lock();
         self.check()?;
-        let layer = self.desk.lock().leave();
-        if layer.is_empty() {
+        let Some((departure, Written { places, bytes })) = self.write()? else {
             return Ok(());
-        }
-        let Written { places, bytes } = self.write(&layer)?;
+        };
+        self.flushes.fetch_add(1, Ordering::Relaxed);
         self.written.fetch_add(bytes, Ordering::Relaxed);
-        self.desk.lock().arrive(places);
         // What could not be read was overwritten.
-        for key in layer.keys() {
-            if let Key::Block(slot) = key {
-                self.acquit(slot);
-            }
+        for slot in self.desk.lock().arrive(departure, places) {
+            self.acquit(&slot);
         }
         Ok(())
     }
@@ -231,22 +235,25 @@ impl Seam {
         Ok(())
     }
 
-    /// Writes a layer. Nothing of it is in the database as long as a read has spoilt it: then it
-    /// is opened again and written to once more.
-    fn write(&self, layer: &Layer) -> Result<Written, StoreError> {
+    /// Writes what is staged; `None` when that is nothing. A flush fails when a read has spoilt the
+    /// database: then it is opened again and written to once more.
+    fn write(&self) -> Result<Option<(Departure, Written)>, StoreError> {
         let mut attempts = 0;
         loop {
             if self.spoilt.load(Ordering::SeqCst) {
                 self.heal(&mut self.session.write())?;
             }
-            let changes = self.changes(layer);
+            let Some(mut departure) = self.desk.lock().depart() else {
+                return Ok(None);
+            };
+            let changes = std::mem::take(&mut departure.changes);
             let (opens, done) = {
                 let lease = self.lease()?;
                 let opens = self.opens.load(Ordering::SeqCst);
-                (opens, lease.write(changes))
+                (opens, lease.write(departure.seq, changes))
             };
             let error = match done {
-                Ok(written) => return Ok(written),
+                Ok(written) => return Ok(Some((departure, written))),
                 Err(error) => error,
             };
             attempts += 1;
@@ -260,28 +267,56 @@ impl Seam {
         }
     }
 
-    fn changes(&self, layer: &Layer) -> Vec<Change> {
-        let desk = self.desk.lock();
-        let change = |(key, content): (&Key, &Option<Bytes>)| {
-            let (key, id) = (key.clone(), desk.id(key));
-            match (content, id) {
-                (Some(content), id) => Some((key, id, Some(content.clone()))),
-                (None, Some(id)) => Some((key, Some(id), None)),
-                (None, None) => None,
-            }
-        };
-        let found: Vec<_> = layer.iter().filter_map(change).collect();
-        drop(desk);
-        found
-            .into_iter()
-            .filter_map(|(key, id, content)| match (content, id) {
-                (Some(content), id) => {
-                    let object = fill_up(&content);
-                    Some(Change::Store { key, id, object })
+    /// Builds the growing blocks from the notes. `written`: the flush that wrote each slot.
+    fn replay_notes(&self, written: &HashMap<SlotKey, u64>) -> Result<(), StoreError> {
+        let mut slots: HashMap<SlotKey, Option<Bytes>> = HashMap::new();
+        let notes = self.desk.lock().notes();
+        for (seq, id) in notes {
+            let note = self.read_object(id)?.ok().flatten();
+            let len = note.as_ref().map_or(0, Bytes::len);
+            self.desk.lock().tails.add_note(seq, len);
+            let Some(parts) = note.and_then(parts) else {
+                tracing::error!(seq, "a note of growing blocks is damaged");
+                self.lost_tails.store(true, Ordering::SeqCst);
+                continue;
+            };
+            let newer = |part: &Part| written.get(&part.slot).is_none_or(|in_slot| *in_slot < seq);
+            for part in parts.into_iter().filter(newer) {
+                if part.kept > 0
+                    && let hash_map::Entry::Vacant(place) = slots.entry(part.slot)
+                {
+                    place.insert(self.slot_content(part.slot)?);
                 }
-                (None, id) => Some(Change::Free { key, id: id? }),
-            })
-            .collect()
+                let base = slots.get(&part.slot).and_then(Option::as_ref);
+                if !self.desk.lock().tails.replay(seq, &part, base) {
+                    tracing::error!(slot = ?part.slot, "a block cannot be put together");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the slot itself holds; `None` also when it cannot be read.
+    fn slot_content(&self, slot: SlotKey) -> Result<Option<Bytes>, StoreError> {
+        let id = self.desk.lock().id(&Key::Block(slot));
+        let Some(id) = id.filter(|_| !self.suspects.contains(&slot)) else {
+            return Ok(None);
+        };
+        let read = self.read_object(id)?;
+        if read.is_err() {
+            self.suspect(slot);
+        }
+        Ok(read.ok().flatten())
+    }
+
+    /// Whether notes could not be read: then any ring may lack its newest records.
+    pub(super) fn lost_tails(&self) -> bool {
+        self.lost_tails.load(Ordering::SeqCst)
+    }
+
+    #[cfg(test)]
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Relaxed)
     }
 
     /// Reads an object. Where that fails, somebody else's failed read may be the cause: it is read
@@ -388,6 +423,17 @@ impl Seam {
             detail: "a block cannot be read, and with it nothing else".to_owned(),
         }
     }
+}
+
+/// The flush that wrote each slot.
+fn slots_written(recovered: &Recovered) -> HashMap<SlotKey, u64> {
+    recovered
+        .iter()
+        .filter_map(|found| match found.key {
+            Key::Block(slot) => Some((slot, found.seq)),
+            Key::Root | Key::Note(_) | Key::Entry(..) => None,
+        })
+        .collect()
 }
 
 fn stopped(cause: &str) -> StoreError {

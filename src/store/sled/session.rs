@@ -51,7 +51,15 @@ pub(super) struct Written {
 }
 
 /// The objects that were found.
-pub(super) type Recovered = Vec<(Key, ObjectId)>;
+pub(super) type Recovered = Vec<Found>;
+
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) key: Key,
+    /// The flush that wrote it.
+    pub(super) seq: u64,
+    pub(super) id: ObjectId,
+}
 
 pub(super) struct Session {
     idle: Mutex<Vec<Objects>>,
@@ -77,7 +85,7 @@ impl Session {
             origin: Mutex::new(objects),
             collection,
         };
-        if !recovered.iter().any(|(key, _)| *key == Key::Root) {
+        if !recovered.iter().any(|found| found.key == Key::Root) {
             session.found()?;
         }
         Ok((session, recovered))
@@ -92,7 +100,7 @@ impl Session {
                 let epoch = objects.check_into_flush_epoch();
                 for key in [None, Some(Key::Root)] {
                     let id = objects.allocate_object_id(epoch.epoch());
-                    let name = key.map_or_else(Vec::new, |key| key.name(*id));
+                    let name = key.map_or_else(Vec::new, |key| key.name(0, *id));
                     let dirty = self.dirty(id, &name, fill_up(b"ringfeed"));
                     objects.install_dirty(epoch.epoch(), id, dirty);
                 }
@@ -164,7 +172,10 @@ fn try_recover(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)
         .ok_or_else(|| io::Error::other("sled knows no collection"))?;
     let mut recovered = Vec::with_capacity(ids.len());
     for (name, _) in names.iter().filter(|(name, _)| !name.is_empty()) {
-        let found = Key::parse(&name).and_then(|(key, id)| Some((key, *ids.get(&id)?)));
+        let found = Key::parse(&name).and_then(|(key, seq, id)| {
+            let id = *ids.get(&id)?;
+            Some(Found { key, seq, id })
+        });
         let found = found.ok_or_else(|| {
             let cause = "an object has a name that does not parse";
             io::Error::new(io::ErrorKind::InvalidData, cause)
@@ -199,8 +210,8 @@ impl<'a> Lease<'a> {
         objects.read(id).transpose()
     }
 
-    /// Makes all of `changes` durable, or none. One caller at a time.
-    pub(super) fn write(&self, changes: Vec<Change>) -> io::Result<Written> {
+    /// Makes all of `changes` durable as flush `seq`, or none. One caller at a time.
+    pub(super) fn write(&self, seq: u64, changes: Vec<Change>) -> io::Result<Written> {
         let (session, objects) = self.both()?;
         guarded(|| {
             let mut written = Written::default();
@@ -212,7 +223,7 @@ impl<'a> Lease<'a> {
                     match change {
                         Change::Store { key, id, object } => {
                             let id = id.unwrap_or_else(|| objects.allocate_object_id(epoch));
-                            let dirty = session.dirty(id, &key.name(*id), object);
+                            let dirty = session.dirty(id, &key.name(seq, *id), object);
                             objects.install_dirty(epoch, id, dirty);
                             written.places.push((key, Some(id)));
                         }

@@ -42,6 +42,9 @@ pub(super) struct RingState {
     pub reserved: Option<Offset>,
     /// The ring is being deleted.
     pub deleting: bool,
+    /// A note that may have held its newest records was damaged.
+    #[serde(default)]
+    pub shaken: bool,
 }
 
 impl Layout {
@@ -90,6 +93,7 @@ impl RingState {
             gone: Gone::default(),
             reserved: None,
             deleting: false,
+            shaken: false,
         })
     }
 
