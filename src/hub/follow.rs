@@ -48,14 +48,14 @@ pub struct Follower {
     visible: watch::Receiver<Visible>,
     selector: u32,
     filter: Option<Arc<Filter>>,
-    /// Before the second only these offsets.
-    only: Option<(Arc<VecDeque<Offset>>, Offset)>,
+    /// Before the second only these offsets. What is rare is in a box: each stream pays for it.
+    only: Option<Box<(Arc<VecDeque<Offset>>, Offset)>>,
     /// What was returned is settled up to here.
     cursor: Offset,
     /// Up to here nothing is wanted.
     passed: Passed,
     end: End,
-    /// Still to be told; rare, so in a box.
+    /// Still to be told.
     gap: Option<Box<(Epoch, Gap)>>,
     /// The next message, on its way from the ring.
     ahead: Option<Box<Ahead>>,
@@ -66,7 +66,8 @@ pub struct Follower {
 struct Passed {
     to: Offset,
     since: Option<Instant>,
-    last_ingest: Option<UnixNanos>,
+    /// 0: not known.
+    last_ingest: UnixNanos,
 }
 
 impl Passed {
@@ -74,7 +75,7 @@ impl Passed {
         Self {
             to: cursor,
             since: None,
-            last_ingest: None,
+            last_ingest: 0,
         }
     }
 
@@ -100,7 +101,7 @@ impl Follower {
             visible,
             selector,
             filter,
-            only: place.only,
+            only: place.only.map(Box::new),
             cursor: place.cursor,
             passed: Passed::none(place.cursor),
             end,
@@ -201,7 +202,7 @@ impl Follower {
     pub fn settle_passed(&mut self) -> Option<View> {
         let draft = Draft::new(&self.feed, Choice::All, self.cursor, self.passed.to);
         let mut view = draft.finish(self.selector, Origin::Window)?;
-        view.last_ingest = self.passed.last_ingest;
+        view.last_ingest = Some(self.passed.last_ingest).filter(|time| *time != 0);
         self.move_to(view.covers.to);
         Some(view)
     }
@@ -225,7 +226,7 @@ impl Follower {
     }
 
     fn ask(&self, limit: Offset) -> Ask {
-        let only = self.only.as_ref();
+        let only = self.only.as_deref();
         let only = only.filter(|(_, until)| self.passed.to < *until);
         Ask {
             feed: Arc::clone(&self.feed),
@@ -292,7 +293,7 @@ impl Follower {
             self.passed = Passed {
                 to: view.covers.to,
                 since: Some(since),
-                last_ingest: view.last_ingest.or(self.passed.last_ingest),
+                last_ingest: view.last_ingest.unwrap_or(self.passed.last_ingest),
             };
             None
         } else {
