@@ -2,6 +2,8 @@
 //! run, with the longest pause a writer met and the memory: `cargo bench --bench store -- [DIR]`.
 //! Only figures of one run can be compared: disks are not as fast every minute.
 
+#![expect(clippy::cast_possible_truncation, reason = "any bytes will do")]
+
 use std::{
     error::Error,
     fs::{self, File},
@@ -84,6 +86,14 @@ impl Target for Store {
     }
 }
 
+fn record(i: u32, len: usize) -> NewRecord {
+    let bytes = (0..len).map(|at| (at as u32).wrapping_mul(31).wrapping_add(i) as u8);
+    NewRecord {
+        bytes: bytes.collect(),
+        event_time: 0,
+    }
+}
+
 fn store(dir: &Path) -> Outcome<Store> {
     let engine = SledEngine::open(SledOptions::new(dir))?;
     let ring = engine.open_ring(RingSpec {
@@ -92,17 +102,10 @@ fn store(dir: &Path) -> Outcome<Store> {
         max_bytes: RING,
         visibility: Visibility::Durable,
     })?;
-    let record = |i: u32| NewRecord {
-        bytes: (0..RECORD)
-            .map(|at| at as u32 * 31 + i)
-            .map(|b| b as u8)
-            .collect(),
-        event_time: 0,
-    };
     Ok(Store {
         engine,
         ring,
-        records: (0..4_200).map(record).collect(),
+        records: (0..4_200).map(|i| record(i, RECORD)).collect(),
         time: 0,
     })
 }
@@ -141,9 +144,61 @@ fn report(name: &str, flush: u64, run: &Run) {
     );
 }
 
+/// A thousand feeds with a record each per commit.
+fn slow_feeds(dir: &Path) -> Outcome<()> {
+    const FEEDS: u32 = 1_000;
+    const COMMITS: u32 = 200;
+    let engine = SledEngine::open(SledOptions::new(dir))?;
+    let spec = |feed| RingSpec {
+        feed: FeedId(feed),
+        epoch: 1,
+        max_bytes: MIB,
+        visibility: Visibility::Durable,
+    };
+    let rings: Result<Vec<_>, _> = (1..=FEEDS)
+        .map(|feed| engine.open_ring(spec(feed)))
+        .collect();
+    let rings = rings?;
+    engine.flush()?;
+    let before = engine.io().block_bytes_written;
+    let mut flushes = Vec::new();
+    for time in 0..COMMITS {
+        let records = [record(time, 112)];
+        for ring in &rings {
+            ring.append(Append {
+                records: Frames::of(&records),
+                ingest_time: time.into(),
+                marks: &[],
+                unit: Unit::Record,
+            })?;
+        }
+        let begun = Instant::now();
+        engine.flush()?;
+        flushes.push(begun.elapsed());
+    }
+    flushes.sort_unstable();
+    let at = |part: usize| {
+        flushes
+            .get(flushes.len() * part / 100)
+            .copied()
+            .unwrap_or_default()
+    };
+    let written = engine.io().block_bytes_written - before;
+    eprintln!(
+        "1,000 feeds, a record of 112 bytes each per flush: flush p50 {:.1} ms, p99 {:.1} ms, {:.1} bytes written per byte, {} MiB resident",
+        at(50).as_secs_f64() * 1e3,
+        at(99).as_secs_f64() * 1e3,
+        written as f64 / f64::from(FEEDS * COMMITS * 112),
+        resident(),
+    );
+    Ok(engine.close()?)
+}
+
 fn main() -> Outcome<()> {
     let home = std::env::args().skip(1).find(|arg| !arg.starts_with('-'));
     let dir = PathBuf::from(home.unwrap_or_else(|| ".".to_owned())).join("store-bench");
+    slow_feeds(&dir)?;
+    fs::remove_dir_all(&dir)?;
     for _ in 0..ROUNDS {
         for flush in [MIB, 4 * MIB] {
             fs::create_dir_all(&dir)?;

@@ -107,9 +107,7 @@ impl Writer {
     /// Whether what is staged is to be appended now: nothing else is being flushed, it is much, or
     /// somebody is to see it before its flush.
     fn is_time(&self, staging: &Staging) -> bool {
-        staging.bytes() >= APPEND_BYTES
-            || staging.has_immediate()
-            || self.flusher.rests_or_calls()
+        staging.bytes() >= APPEND_BYTES || staging.has_immediate() || self.flusher.rests_or_calls()
     }
 
     fn commit(&self, staging: &mut Staging) {

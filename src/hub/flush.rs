@@ -2,12 +2,7 @@
 //! it. One flush takes all that was appended during the one before, so the disk has work as long
 //! as anything waits, and never twice for the same.
 
-use std::{
-    collections::VecDeque,
-    sync::Arc,
-    thread::JoinHandle,
-    time::Instant,
-};
+use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -104,7 +99,6 @@ impl Flusher {
             self.desk.moved.wait(&mut tray);
         }
     }
-
 }
 
 impl Drop for Flusher {
@@ -191,8 +185,7 @@ impl Durable {
         }
         group.feed.see(chunk, &group.seen, group.ingest_time);
         let keys = group.seen.iter().map(|meta| meta.key).collect();
-        self.window
-            .push(group.feed.id(), chunk.clone(), Some(keys));
+        self.window.push(group.feed.id(), chunk.clone(), Some(keys));
         let bounds = group.feed.ring.bounds();
         group.feed.publish(Bounds {
             tail: chunk.span().to,

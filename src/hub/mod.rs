@@ -99,23 +99,17 @@ impl Hub {
             max_producers: options.max_producers_per_feed,
         };
         let for_writer = (Arc::clone(&engine), Arc::clone(&window));
-        let committer = Writer::new(
-            for_writer.0,
-            for_writer.1,
-            limits,
-            failed,
-            jobs.downgrade(),
-        )
-        .and_then(|writer| {
-            std::thread::Builder::new()
-                .name("committer".into())
-                .spawn(move || writer.run(waiting))
-        })
-        .map_err(|source| StoreError::Io {
-            action: "start",
-            path: "the threads that write".into(),
-            source,
-        })?;
+        let committer = Writer::new(for_writer.0, for_writer.1, limits, failed, jobs.downgrade())
+            .and_then(|writer| {
+                std::thread::Builder::new()
+                    .name("committer".into())
+                    .spawn(move || writer.run(waiting))
+            })
+            .map_err(|source| StoreError::Io {
+                action: "start",
+                path: "the threads that write".into(),
+                source,
+            })?;
         let appender = Appender::new(
             jobs.clone(),
             options.max_pending_bytes,

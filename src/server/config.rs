@@ -83,7 +83,7 @@ pub struct Config {
 pub struct StoreConfig {
     /// Bytes of all rings together.
     pub max_total_bytes: Size,
-    /// Bytes of sled's page cache.
+    /// Bytes of blocks read lately that are kept in memory.
     pub cache_bytes: Size,
     /// Uploads are refused when less is left on the disk.
     pub reserve_bytes: Size,

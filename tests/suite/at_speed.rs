@@ -109,10 +109,17 @@ fn uploads() -> Vec<Vec<v1::IngestRequest>> {
     vec![
         vec![],
         vec![plain(FEED, vec![])],
-        vec![plain(FEED, mixed(1)), plain("", mixed(2)), plain("", mixed(3))],
+        vec![
+            plain(FEED, mixed(1)),
+            plain("", mixed(2)),
+            plain("", mixed(3)),
+        ],
         batches(FEED, "p", 1, &records("k", 0..1_000), 1),
         // Repeats and what is new, refused records among both.
-        vec![numbered(FEED, "q", 1, mixed(1)), numbered("", "", 5, mixed(2))],
+        vec![
+            numbered(FEED, "q", 1, mixed(1)),
+            numbered("", "", 5, mixed(2)),
+        ],
         vec![
             numbered(FEED, "q", 3, [&mixed(1)[2..], &mixed(2)].concat()),
             numbered("", "", 9, mixed(3)),
@@ -125,9 +132,15 @@ fn uploads() -> Vec<Vec<v1::IngestRequest>> {
         ],
         vec![numbered(FEED, "p", 5, records("other", 0..3))],
         vec![numbered(FEED, "p", 0, records("k", 0..1))],
-        vec![plain(FEED, records("k", 0..1)), numbered("g", "s", 1, records("k", 0..1))],
+        vec![
+            plain(FEED, records("k", 0..1)),
+            numbered("g", "s", 1, records("k", 0..1)),
+        ],
         vec![atomic(records("k", 0..3)), atomic(mixed(1))],
-        vec![plain(FEED, records("k", 0..1)), plain("-", records("k", 0..1))],
+        vec![
+            plain(FEED, records("k", 0..1)),
+            plain("-", records("k", 0..1)),
+        ],
     ]
 }
 

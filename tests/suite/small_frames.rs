@@ -76,9 +76,14 @@ async fn a_subscriber_that_stalls_while_small_records_flow_loses_nothing() {
     // so this is real time.
     let stall = Instant::now() + Duration::from_secs(5);
     let message = |n| numbered("sensors", "p", n + 1, vec![number(KEY, n)]);
+    // Far enough apart that each is taken in alone: what arrives together becomes one response.
+    let start = Instant::now();
     let readings = tokio_stream::iter(1..).then(move |n| async move {
-        tokio::task::yield_now().await;
-        (Instant::now() < stall).then(|| message(n))
+        let due = start + Duration::from_micros(100) * u32::try_from(n).unwrap();
+        while Instant::now() < due {
+            tokio::task::yield_now().await;
+        }
+        (due < stall).then(|| message(n))
     });
     let readings = readings.take_while(|next| std::future::ready(next.is_some()));
     let answer = feeds.ingest(readings.filter_map(std::future::ready)).await;

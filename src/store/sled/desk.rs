@@ -77,8 +77,9 @@ impl Desk {
     /// Where `key` is, and the moment, for `remember`.
     pub(super) fn find(&self, key: &Key) -> (Place, u64) {
         let staged = self.staged.get(key).or_else(|| self.leaving.get(key));
-        let place = match (staged.or(self.block(key).as_ref()), self.table.get(key)) {
-            (Some(content), _) => Place::Here(content.clone()),
+        let here = staged.cloned().or_else(|| self.block(key));
+        let place = match (here, self.table.get(key)) {
+            (Some(content), _) => Place::Here(content),
             (None, Some(id)) => Place::OnDisk(id),
             (None, None) => Place::Here(None),
         };

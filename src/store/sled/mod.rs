@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/FORMAT · LOCK · bad-slots · sled/     one database for all feeds; objects:
 //!   block    feed · generation · slot -> a block     overwriting a slot is eviction
+//!   note     flush -> what blocks grew by in it       until they go into their slots
 //!   heads    feed -> the ring's state                and entries of catalog, marks, latest, cursors
 //! ```
 //! A ring has more slots than blocks it keeps: what is written between two flushes goes where
