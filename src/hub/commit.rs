@@ -27,6 +27,10 @@ use crate::{
 const APPEND_BYTES: usize = 1 << 20;
 
 /// Work for the committer.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every job is an append; a box for each would be one more allocation"
+)]
 pub(super) enum Job {
     Append(AppendJob),
     /// Anything else that writes, in its place among the appends.

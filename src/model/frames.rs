@@ -52,7 +52,7 @@ impl Frames {
     }
 
     /// Adds a record, given in parts.
-    pub fn push<'a, const N: usize>(&mut self, parts: [&'a [u8]; N], event_time: UnixNanos) {
+    pub fn push<const N: usize>(&mut self, parts: [&[u8]; N], event_time: UnixNanos) {
         let len = parts.iter().map(|part| part.len()).sum::<usize>() + SERVER_FIELDS_LEN;
         self.body.reserve(len + 6);
         self.body.put_u8(FRAME_TAG);
@@ -220,7 +220,7 @@ mod tests {
             }
             prop_assert_eq!(frames.len(), left.len());
             let plain = sealed(Frames::of(&left));
-            prop_assert_eq!(sealed(frames), plain.clone());
+            prop_assert_eq!(&sealed(frames), &plain);
             for ((offset, bytes), (i, record)) in plain.0.iter().zip(left.iter().enumerate()) {
                 let (sent, fields) = bytes.split_at(record.bytes.len());
                 prop_assert_eq!(*offset, 1_000 + i as u64);
