@@ -2,7 +2,12 @@
 //! it. One flush takes all that was appended during the one before, so the disk has work as long
 //! as anything waits, and never twice for the same.
 
-use std::{collections::VecDeque, sync::Arc, thread::JoinHandle, time::Instant};
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 use tokio::sync::watch;
@@ -19,6 +24,10 @@ use crate::{
 
 /// No more than this waits for a flush.
 const TRAY_BYTES: usize = 4 << 20;
+
+/// Between the beginnings of two flushes that nobody waits for to see records: acknowledgements of
+/// feeds that show records at once. Without it a trickle keeps a core busy with flushing.
+const UNHURRIED: Duration = Duration::from_millis(2);
 
 /// Groups that are appended, with what they became.
 pub(super) type Appended = Vec<(Group, Chunk)>;
@@ -45,6 +54,8 @@ struct Tray {
     waiting: VecDeque<Appended>,
     bytes: usize,
     busy: bool,
+    /// Somebody waits for what is in here to be seen, or for the flusher to rest.
+    urgent: bool,
     /// The committer waits for it to rest.
     call: bool,
     stop: bool,
@@ -77,8 +88,11 @@ impl Flusher {
     pub(super) fn hand(&self, appended: Appended) {
         let mut tray = self.desk.tray.lock();
         while tray.bytes >= TRAY_BYTES {
+            self.hurry(&mut tray);
             self.desk.moved.wait(&mut tray);
         }
+        let durable = |(group, _): &(Group, Chunk)| group.visibility == Visibility::Durable;
+        tray.urgent |= appended.iter().any(durable);
         tray.bytes += bytes(&appended);
         tray.waiting.push_back(appended);
         self.desk.filled.notify_one();
@@ -96,8 +110,14 @@ impl Flusher {
     pub(super) fn drain(&self) {
         let mut tray = self.desk.tray.lock();
         while !tray.is_idle() {
+            self.hurry(&mut tray);
             self.desk.moved.wait(&mut tray);
         }
+    }
+
+    fn hurry(&self, tray: &mut Tray) {
+        tray.urgent = true;
+        self.desk.filled.notify_one();
     }
 }
 
@@ -116,27 +136,38 @@ fn bytes(appended: &Appended) -> usize {
 }
 
 fn run(desk: &Desk, durable: &Durable, rested: impl Fn()) {
-    loop {
-        let taken = {
-            let mut tray = desk.tray.lock();
-            tray.busy = false;
-            desk.moved.notify_all();
-            if tray.waiting.is_empty() && std::mem::take(&mut tray.call) {
-                MutexGuard::unlocked(&mut tray, &rested);
-            }
-            while tray.waiting.is_empty() {
-                if tray.stop {
-                    return;
-                }
-                desk.filled.wait(&mut tray);
-            }
-            tray.busy = true;
-            tray.bytes = 0;
-            desk.moved.notify_all();
-            std::mem::take(&mut tray.waiting)
-        };
+    let mut begun: Option<Instant> = None;
+    while let Some(taken) = take(desk, begun, &rested) {
+        begun = Some(Instant::now());
         durable.make(taken.into_iter().flatten().collect());
     }
+}
+
+/// Waits for what is to be flushed next; `None` at the end.
+fn take(desk: &Desk, begun: Option<Instant>, rested: &impl Fn()) -> Option<VecDeque<Appended>> {
+    let mut tray = desk.tray.lock();
+    tray.busy = false;
+    desk.moved.notify_all();
+    if tray.waiting.is_empty() && std::mem::take(&mut tray.call) {
+        MutexGuard::unlocked(&mut tray, rested);
+    }
+    while tray.waiting.is_empty() {
+        if tray.stop {
+            return None;
+        }
+        desk.filled.wait(&mut tray);
+    }
+    let due = begun.and_then(|begun| begun.checked_add(UNHURRIED));
+    while let Some(due) = due.filter(|_| !tray.urgent && !tray.stop) {
+        if desk.filled.wait_until(&mut tray, due).timed_out() {
+            break;
+        }
+    }
+    tray.busy = true;
+    tray.urgent = false;
+    tray.bytes = 0;
+    desk.moved.notify_all();
+    Some(std::mem::take(&mut tray.waiting))
 }
 
 /// Makes groups durable, then visible, and answers for them.
