@@ -1,7 +1,7 @@
 //! A batch as it is checked: what is valid is framed at once, and its keys are looked up, on the
 //! thread of the upload and without waiting for the committer.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     Feed,
@@ -162,20 +162,20 @@ impl Batch {
         }
     }
 
-    /// Whether all new keys have room; an ATOMIC batch needs to know before.
+    /// Whether all new keys have room; an ATOMIC batch needs to know before. Fails with the first
+    /// record whose key has none.
     pub(super) fn keys_fit(&self, keys: &KeyTable, limits: KeyLimits) -> Result<(), Refused> {
-        let mut new: Vec<&str> = self.new_keys.iter().map(|(_, name)| &**name).collect();
-        new.sort_unstable();
-        new.dedup();
-        new.retain(|name| keys.get(name).is_none());
-        if new.is_empty() || keys.has_room(new.len(), limits) {
-            return Ok(());
+        let mut new = BTreeSet::new();
+        for (index, name) in &self.new_keys {
+            let is_new = keys.get(name).is_none() && new.insert(name);
+            if is_new && !keys.has_room(new.len(), limits) {
+                return Err(Refused {
+                    index: *index,
+                    invalid: key_limit(limits),
+                });
+            }
         }
-        let index = self.new_keys.first().map_or(0, |(index, _)| *index);
-        Err(Refused {
-            index,
-            invalid: key_limit(limits),
-        })
+        Ok(())
     }
 
     /// A key was removed since: its number is of no use any more.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use ringfeed::proto::v1::{self, GapReason, ListSubscribersRequest, SubscribeRequest, start::From};
 
 use crate::harness::{
-    Follow, MIB, Server, event_nanos, feed_exists, get_feed, plain, upload, vector,
+    Follow, MIB, Server, event_nanos, feed_exists, get_feed, plain, until, upload, vector,
 };
 
 const FEED: &str = "busy";
@@ -127,6 +127,12 @@ async fn many_stuck_subscribers_cost_bounded_memory() {
     let each = server.rss().saturating_sub(before) / STUCK as u64;
     eprintln!("{} KiB for each stuck subscriber", each / 1024);
     assert!(each < 3 * MIB, "{each} bytes for each stuck subscriber");
+    // And it shows: they took nothing of what is there for 10 s.
+    until("the stuck are counted", async || {
+        let scrape = server.scrape().await;
+        scrape.of_feed("ringfeed_subscribers_stalled", FEED) == STUCK as f64
+    })
+    .await;
     // They were stuck, not lost.
     for (_, follow) in &mut stuck[..3] {
         follow.read_to(12_000).await;

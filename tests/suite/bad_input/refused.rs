@@ -347,6 +347,37 @@ async fn a_key_beyond_the_limit_is_refused_and_known_ones_go_on() {
 }
 
 #[tokio::test]
+async fn keys_beyond_the_limit_leave_numbers_and_atomic_batches_whole() {
+    let server = Setup::new().with("limits__keys_per_feed", 2).start().await;
+    let mut feeds = server.feeds().await;
+    let records = |keys: &[&str]| -> Vec<Bytes> {
+        let numbers = keys.iter().zip(0..);
+        numbers.map(|(key, n)| number(key, n)).collect()
+    };
+    // Refused for their keys or as they are, repeated or new: each has its own number and index.
+    let all = records(&["a", "c", "", "b", "c", "a"]);
+    let first = numbered("f", "p", 1, all[..4].to_vec());
+    let answer = upload(&mut feeds, vec![first]).await.unwrap();
+    assert_eq!(exact(&answer), (2, 0, 2), "{answer:?}");
+    let answer = upload(&mut feeds, vec![numbered("f", "p", 1, all)]).await.unwrap();
+    let told = answer.refusals.iter();
+    let told: Vec<_> = told.map(|r| (r.index, r.sequence, &*r.reason)).collect();
+    assert_eq!(told, [(2, 3, "MISSING"), (4, 5, "KEY_LIMIT")]);
+    assert_eq!((answer.stored, answer.feeds[0].durable_sequence), (1, Some(6)));
+
+    let atomic = |keys| v1::IngestRequest {
+        mode: v1::IngestMode::Atomic.into(),
+        ..plain("g", records(keys))
+    };
+    let refused = upload(&mut feeds, vec![atomic(&["a", "b", "c"])]).await;
+    let status = refused.unwrap_err();
+    assert_eq!(violated_field(&status), "records[2].key");
+    let stored = upload(&mut feeds, vec![atomic(&["a", "b", "a"])]).await;
+    assert_eq!(exact(&stored.unwrap()), (3, 0, 0));
+    assert_eq!(read_to_now(&mut feeds, "g").await.records.len(), 3);
+}
+
+#[tokio::test]
 async fn server_owned_fields_are_cut_so_that_a_received_record_can_be_sent_on() {
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
