@@ -10,6 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
+    thread,
     time::Duration,
 };
 
@@ -23,6 +24,8 @@ use super::{
 
 /// Of the trees that are not used. It is noted in the database and must not change.
 const FANOUT: usize = 3;
+/// Steps of niceness, of 19.
+const GIVE_WAY: i32 = 10;
 const OPEN_ATTEMPTS: u32 = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
@@ -145,13 +148,30 @@ fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 
 /// The data directory is ours, so sled's own lock can only be held by a copy of our last handle
 /// in a process that is just being started: that ends in a moment.
+///
+/// sled's thread that tidies its log inherits how much this one gives way to others. It works for a
+/// tenth of a second at a time; on two cores whoever waited for a flush felt it.
 fn recover(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)> {
+    thread::scope(|scope| {
+        let opening = thread::Builder::new().name("opener".into());
+        let opened = opening.spawn_scoped(scope, || {
+            if let Err(error) = rustix::process::nice(GIVE_WAY) {
+                tracing::debug!(%error, "sled's log is tidied at full priority");
+            }
+            recover_here(config)
+        })?;
+        let panicked = || io::Error::other("sled panicked while it opened");
+        opened.join().unwrap_or_else(|_| Err(panicked()))
+    })
+}
+
+fn recover_here(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)> {
     let mut attempts = 0;
     loop {
         match guarded(|| try_recover(config)) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && attempts < OPEN_ATTEMPTS => {
                 attempts += 1;
-                std::thread::sleep(OPEN_PAUSE);
+                thread::sleep(OPEN_PAUSE);
             }
             opened => return opened,
         }

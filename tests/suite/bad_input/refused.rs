@@ -359,11 +359,16 @@ async fn keys_beyond_the_limit_leave_numbers_and_atomic_batches_whole() {
     let first = numbered("f", "p", 1, all[..4].to_vec());
     let answer = upload(&mut feeds, vec![first]).await.unwrap();
     assert_eq!(exact(&answer), (2, 0, 2), "{answer:?}");
-    let answer = upload(&mut feeds, vec![numbered("f", "p", 1, all)]).await.unwrap();
+    let answer = upload(&mut feeds, vec![numbered("f", "p", 1, all)])
+        .await
+        .unwrap();
     let told = answer.refusals.iter();
     let told: Vec<_> = told.map(|r| (r.index, r.sequence, &*r.reason)).collect();
     assert_eq!(told, [(2, 3, "MISSING"), (4, 5, "KEY_LIMIT")]);
-    assert_eq!((answer.stored, answer.feeds[0].durable_sequence), (1, Some(6)));
+    assert_eq!(
+        (answer.stored, answer.feeds[0].durable_sequence),
+        (1, Some(6))
+    );
 
     let atomic = |keys| v1::IngestRequest {
         mode: v1::IngestMode::Atomic.into(),
