@@ -6,16 +6,16 @@
 
 use std::{
     collections::HashMap,
-    io,
+    fs, io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
-    thread,
     time::Duration,
 };
 
 use ::sled::{CollectionId, Config, Dirty, InlineArray, ObjectCache, ObjectId};
 use parking_lot::{Mutex, RwLockReadGuard};
+use rustix::process::{Pid, setpriority_process};
 
 use super::{
     guard,
@@ -24,7 +24,8 @@ use super::{
 
 /// Of the trees that are not used. It is noted in the database and must not change.
 const FANOUT: usize = 3;
-/// Steps of niceness, of 19.
+/// How sled names that thread, and how many steps of niceness of 19 it gets.
+const TIDYING: &str = "sled_flusher";
 const GIVE_WAY: i32 = 10;
 const OPEN_ATTEMPTS: u32 = 100;
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
@@ -80,6 +81,7 @@ impl Session {
         // move by themselves: each write takes the first free slot.
         config.target_heap_file_fill_ratio = 0.0;
         let (objects, collection, recovered) = recover(&config)?;
+        let_tidying_give_way();
         if new {
             guard::after_creation(dir)?;
         }
@@ -148,32 +150,30 @@ fn guarded<T>(act: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 
 /// The data directory is ours, so sled's own lock can only be held by a copy of our last handle
 /// in a process that is just being started: that ends in a moment.
-///
-/// sled's thread that tidies its log inherits how much this one gives way to others. It works for a
-/// tenth of a second at a time; on two cores whoever waited for a flush felt it.
 fn recover(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)> {
-    thread::scope(|scope| {
-        let opening = thread::Builder::new().name("opener".into());
-        let opened = opening.spawn_scoped(scope, || {
-            if let Err(error) = rustix::process::nice(GIVE_WAY) {
-                tracing::debug!(%error, "sled's log is tidied at full priority");
-            }
-            recover_here(config)
-        })?;
-        let panicked = || io::Error::other("sled panicked while it opened");
-        opened.join().unwrap_or_else(|_| Err(panicked()))
-    })
-}
-
-fn recover_here(config: &Config) -> io::Result<(Objects, CollectionId, Recovered)> {
     let mut attempts = 0;
     loop {
         match guarded(|| try_recover(config)) {
             Err(e) if e.kind() == io::ErrorKind::WouldBlock && attempts < OPEN_ATTEMPTS => {
                 attempts += 1;
-                thread::sleep(OPEN_PAUSE);
+                std::thread::sleep(OPEN_PAUSE);
             }
             opened => return opened,
+        }
+    }
+}
+
+/// sled's thread that tidies its log works for a tenth of a second at a time; on two cores whoever
+/// waits for a flush would feel it. Where this cannot be done, nothing is lost but time.
+fn let_tidying_give_way() {
+    let threads = fs::read_dir("/proc/self/task").into_iter().flatten();
+    for thread in threads.flatten() {
+        let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
+        let id = thread.file_name().to_str().and_then(|id| id.parse().ok());
+        if let (TIDYING, Some(id)) = (name.trim_end(), id.and_then(Pid::from_raw))
+            && let Err(error) = setpriority_process(Some(id), GIVE_WAY)
+        {
+            tracing::debug!(%error, "sled's log is tidied at full priority");
         }
     }
 }
