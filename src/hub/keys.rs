@@ -1,7 +1,7 @@
 //! The keys of a feed, and the last record of each per payload kind.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,6 +12,7 @@ use hashbrown::HashMap;
 use parking_lot::{RwLock, RwLockReadGuard};
 use smallvec::SmallVec;
 
+use super::last_page::{self, PAGE_KEYS, SavedLast};
 use crate::{
     model::{Chunk, Offset, PayloadKind, UnixNanos},
     proto::wire,
@@ -115,8 +116,6 @@ impl Last {
 pub(crate) struct Lasts {
     pub by_event: Option<Last>,
     pub by_arrival: Option<Box<Last>>,
-    /// It is on the list of what is to be saved.
-    dirty: bool,
     /// It is on the list of what the chunk at hand changed.
     touched: bool,
 }
@@ -208,16 +207,14 @@ impl KeyEntry {
     }
 }
 
-/// A changed entry on its way to disk; `None` when it is gone.
-pub(crate) type DirtyLast<'a> = (&'a str, PayloadKind, LatestBy, Option<&'a Last>);
-
 #[derive(Debug, Default)]
 pub(crate) struct KeyTable {
     ids: Arc<KeyIds>,
     entries: Vec<KeyEntry>,
     /// By name, for pages.
     sorted: BTreeMap<Arc<str>, KeyId>,
-    dirty: Vec<(KeyId, PayloadKind)>,
+    /// Pages of keys whose last records changed since they were saved.
+    dirty: BTreeSet<u32>,
     /// What the chunk at hand changed; empty between chunks.
     touched: Vec<(KeyId, PayloadKind)>,
     /// Of all last records.
@@ -263,13 +260,7 @@ impl KeyTable {
             return None;
         }
         let id = KeyId::try_from(self.entries.len()).ok()?;
-        let name: Arc<str> = name.into();
-        self.ids.ids.write().insert(Arc::clone(&name), id);
-        self.sorted.insert(Arc::clone(&name), id);
-        self.entries.push(KeyEntry {
-            name,
-            kinds: SmallVec::new(),
-        });
+        self.place(id, name.into());
         Some(id)
     }
 
@@ -291,14 +282,14 @@ impl KeyTable {
             });
         }
         let mut touched = std::mem::take(&mut self.touched);
+        let mut page = u32::MAX;
         for (key, kind) in touched.drain(..) {
             if let Some(lasts) = self.lasts(key, kind) {
                 lasts.touched = false;
                 lasts.fill(chunk);
-                let (bytes, was_dirty) = (lasts.bytes(), std::mem::replace(&mut lasts.dirty, true));
-                self.bytes += bytes;
-                if !was_dirty {
-                    self.dirty.push((key, kind));
+                self.bytes += lasts.bytes();
+                if std::mem::replace(&mut page, key / PAGE_KEYS) != key / PAGE_KEYS {
+                    self.dirty.insert(page);
                 }
             }
         }
@@ -330,28 +321,52 @@ impl KeyTable {
         ids.filter_map(|id| self.entries.get(id))
     }
 
-    /// Loads an entry from disk.
-    pub(crate) fn load(&mut self, name: &str, kind: PayloadKind, by: LatestBy, last: Last) {
-        let Some(id) = self.intern(name, KeyLimits::NONE) else {
-            return;
-        };
+    /// Loads an entry from disk. A key has the number it had: its page says so.
+    pub(crate) fn load(&mut self, saved: SavedLast) {
+        let SavedLast {
+            key,
+            name,
+            kind,
+            by,
+            last,
+        } = saved;
+        let known = self.entries.get(key as usize);
+        if known.is_none_or(|entry| *entry.name != *name) {
+            self.place(key, name.into());
+        }
         self.bytes += last.bytes.len();
-        match (self.lasts(id, kind), by) {
+        match (self.lasts(key, kind), by) {
             (Some(lasts), LatestBy::EventTime) => lasts.by_event = Some(last),
             (Some(lasts), LatestBy::Arrival) => lasts.by_arrival = Some(Box::new(last)),
             (None, _) => {}
         }
     }
 
+    /// Gives a key its number; those below that nobody has stay without a key.
+    fn place(&mut self, id: KeyId, name: Arc<str>) {
+        let nobody = || KeyEntry {
+            name: "".into(),
+            kinds: SmallVec::new(),
+        };
+        if self.entries.len() <= id as usize {
+            self.entries.resize_with(id as usize + 1, nobody);
+        }
+        self.ids.ids.write().insert(Arc::clone(&name), id);
+        self.sorted.insert(Arc::clone(&name), id);
+        if let Some(entry) = self.entries.get_mut(id as usize) {
+            entry.name = name;
+        }
+    }
+
     /// Drops last records before `offset`: they were trimmed or aged out.
     pub(crate) fn drop_before(&mut self, offset: Offset) {
         for (id, entry) in (0..).zip(&mut self.entries) {
-            for (kind, lasts) in &mut entry.kinds {
+            for (_, lasts) in &mut entry.kinds {
                 let before = lasts.bytes();
                 let dropped = lasts.drop_before(offset);
                 self.bytes = self.bytes - before + lasts.bytes();
-                if dropped && !std::mem::replace(&mut lasts.dirty, true) {
-                    self.dirty.push((id, *kind));
+                if dropped {
+                    self.dirty.insert(id / PAGE_KEYS);
                 }
             }
         }
@@ -367,35 +382,25 @@ impl KeyTable {
         if let Some(entry) = self.entries.get_mut(id as usize) {
             self.bytes -= entry.lasts().map(|(_, l)| l.bytes()).sum::<usize>();
             entry.kinds.clear();
-            self.dirty.extend(PayloadKind::ALL.map(|kind| (id, kind)));
+            self.dirty.insert(id / PAGE_KEYS);
         }
         true
     }
 
-    /// Bytes of the records that changed since the last call of `take_dirty`, about.
+    /// Pages that changed since the last call of `take_dirty`.
     pub(crate) fn dirty_len(&self) -> usize {
         self.dirty.len()
     }
 
-    /// Hands out each changed entry, and what else was there before is gone.
+    /// Hands out each changed page, as it is to rest; `None` when nothing is left of it.
     pub(crate) fn take_dirty<E>(
         &mut self,
-        mut each: impl FnMut(DirtyLast<'_>) -> Result<(), E>,
+        mut each: impl FnMut(u32, Option<Vec<u8>>) -> Result<(), E>,
     ) -> Result<(), E> {
-        for (id, kind) in std::mem::take(&mut self.dirty) {
-            let Some(entry) = self.entries.get_mut(id as usize) else {
-                continue;
-            };
-            let at = entry.kinds.iter().position(|(known, _)| *known == kind);
-            let lasts = at.and_then(|at| entry.kinds.get_mut(at));
-            let lasts = lasts.map(|(_, lasts)| {
-                lasts.dirty = false;
-                &*lasts
-            });
-            let by_event = lasts.and_then(|lasts| lasts.by_event.as_ref());
-            let by_arrival = lasts.and_then(|lasts| lasts.by_arrival.as_deref());
-            each((&entry.name, kind, LatestBy::EventTime, by_event))?;
-            each((&entry.name, kind, LatestBy::Arrival, by_arrival))?;
+        for page in std::mem::take(&mut self.dirty) {
+            let first = page * PAGE_KEYS;
+            let keys = (first..).zip(self.entries.iter().skip(first as usize));
+            each(page, last_page::write(keys.take(PAGE_KEYS as usize)))?;
         }
         Ok(())
     }
@@ -505,24 +510,54 @@ mod tests {
         assert_eq!(names, ["c"]);
     }
 
-    #[test]
-    fn dirty_entries_are_handed_out_once() {
-        let mut table = KeyTable::default();
-        see(&mut table, "k", 1, 0);
-        see(&mut table, "k", 2, 1);
-        let mut seen = vec![];
-        let mut collect = |(key, _, by, last): DirtyLast<'_>| {
-            seen.push((key.to_owned(), by, last.map(|l| l.offset)));
+    fn saved(table: &mut KeyTable) -> Vec<(u32, Option<Vec<u8>>)> {
+        let mut pages = vec![];
+        let took = table.take_dirty(|page, bytes| {
+            pages.push((page, bytes));
             Ok::<_, ()>(())
-        };
-        table.take_dirty(&mut collect).unwrap();
-        table.take_dirty(&mut collect).unwrap();
+        });
+        took.unwrap();
+        pages
+    }
+
+    #[test]
+    fn changed_pages_are_handed_out_once_and_load_as_they_were() {
+        let mut table = KeyTable::default();
+        for n in 0..250 {
+            let id = table.intern(&format!("k{n}"), keys(1_000)).unwrap();
+            assert_eq!(id, n);
+        }
+        for (key, event_time, offset) in [("k0", 5, 0), ("k200", 7, 1), ("k0", 3, 2), ("k97", 1, 3)]
+        {
+            see(&mut table, key, event_time, offset);
+        }
+        let pages = saved(&mut table);
         assert_eq!(
-            seen,
-            [
-                ("k".into(), LatestBy::EventTime, Some(1)),
-                ("k".into(), LatestBy::Arrival, None)
-            ]
+            pages.iter().map(|(page, _)| *page).collect::<Vec<_>>(),
+            [0, 1, 2]
         );
+        assert_eq!(saved(&mut table), []);
+
+        let mut loaded = KeyTable::default();
+        for (page, bytes) in &pages {
+            let key = last_page::key(crate::model::FeedId(1), *page);
+            match last_page::read(&key, bytes.as_ref().unwrap()) {
+                Some(last_page::Saved::Page(lasts)) => {
+                    lasts.into_iter().for_each(|l| loaded.load(l))
+                }
+                _ => panic!("page {page}"),
+            }
+        }
+        assert_eq!(loaded.len(), 3, "keys without records are not kept");
+        assert_eq!(loaded.bytes, table.bytes);
+        for (key, by_event, by_arrival) in [("k0", 0, 2), ("k97", 3, 3), ("k200", 1, 1)] {
+            assert_eq!(loaded.ids.get(key), table.ids.get(key), "{key}");
+            assert_eq!(last(&loaded, key, LatestBy::EventTime), Some(by_event));
+            assert_eq!(last(&loaded, key, LatestBy::Arrival), Some(by_arrival));
+        }
+        // A new key comes behind all; a page whose only key is removed is gone.
+        assert_eq!(loaded.intern("new", keys(1_000)), Some(201));
+        assert!(loaded.remove("k97"));
+        assert_eq!(saved(&mut loaded), [(1, None)]);
     }
 }

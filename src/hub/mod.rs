@@ -11,6 +11,7 @@ mod follow;
 mod info;
 mod keys;
 mod last;
+mod last_page;
 mod mark;
 mod options;
 mod producers;

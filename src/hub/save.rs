@@ -9,7 +9,8 @@ use super::{
     Feed,
     feed::FeedState,
     info::InfoScope,
-    keys::{KeyId, KeyLimits, Last, LatestBy, SeenMeta},
+    keys::{KeyId, KeyLimits, SeenMeta},
+    last_page::{self, Saved},
     producers::ProducerState,
 };
 use crate::{
@@ -19,13 +20,14 @@ use crate::{
 };
 
 const SAVE_AFTER_BYTES: u64 = 8 << 20;
-/// A save costs about this much a changed key; it must stay a small part of what was written.
-const DIRTY_KEY_BYTES: u64 = 2_048;
+/// A save costs about as much as this for each changed page of keys; it must stay a small part of
+/// what was written.
+const DIRTY_PAGE_BYTES: u64 = 128 << 10;
 
 /// Saves when enough was written since the last time.
 pub(super) fn if_due(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
     let mut state = feed.state();
-    let wanted = SAVE_AFTER_BYTES.max(state.keys.dirty_len() as u64 * DIRTY_KEY_BYTES);
+    let wanted = SAVE_AFTER_BYTES.max(state.keys.dirty_len() as u64 * DIRTY_PAGE_BYTES);
     if state.unsaved_bytes < wanted.min(feed.ring.max_bytes() / 4) {
         return Ok(());
     }
@@ -38,20 +40,16 @@ pub(super) fn now(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
 }
 
 fn everything(engine: &dyn Engine, feed: FeedId, state: &mut FeedState) -> Result<(), StoreError> {
-    state.keys.take_dirty(|(name, kind, by, last)| {
-        let value = last.map(last_to_bytes);
-        engine.put(
-            Space::Latest,
-            &latest_key(feed, kind, by, name),
-            value.as_deref(),
-        )
+    state.keys.take_dirty(|page, value| {
+        let key = last_page::key(feed, page);
+        engine.put(Space::Latest, &key, value.as_deref())
     })?;
     state
         .producers
         .take_dirty(|id, producer| put_mark(engine, feed, id, producer))?;
     engine.put(
         Space::Latest,
-        &seen_key(feed),
+        &last_page::seen_key(feed),
         Some(&state.seen_to.to_be_bytes()),
     )?;
     state.unsaved_bytes = 0;
@@ -83,10 +81,10 @@ pub(super) fn load(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
     let prefix = feed.id().0.to_be_bytes();
     let mut saved_to = 0;
     for (key, value) in engine.scan(Space::Latest, &prefix)? {
-        match parse_latest(&key, &value) {
-            Some(Saved::Last(name, kind, by, last)) => state.keys.load(name, kind, by, last),
+        match last_page::read(&key, &value) {
+            Some(Saved::Page(lasts)) => lasts.into_iter().for_each(|last| state.keys.load(last)),
             Some(Saved::SeenTo(offset)) => saved_to = offset,
-            None => return Err(damaged("a saved last record", &"its key does not parse")),
+            None => return Err(damaged("saved last records", &"they do not parse")),
         }
     }
     for (_, value) in engine.scan(Space::Marks, &prefix)? {
@@ -161,100 +159,9 @@ fn mark_key(feed: FeedId, producer: u32) -> Vec<u8> {
     [feed.0.to_be_bytes(), producer.to_be_bytes()].concat()
 }
 
-/// feed ++ 0.
-fn seen_key(feed: FeedId) -> Vec<u8> {
-    [feed.0.to_be_bytes().as_slice(), &[0]].concat()
-}
-
-/// feed ++ kind ++ by ++ key.
-fn latest_key(feed: FeedId, kind: PayloadKind, by: LatestBy, name: &str) -> Vec<u8> {
-    let by = match by {
-        LatestBy::EventTime => 0,
-        LatestBy::Arrival => 1,
-    };
-    [
-        feed.0.to_be_bytes().as_slice(),
-        &[kind.number(), by],
-        name.as_bytes(),
-    ]
-    .concat()
-}
-
-enum Saved<'a> {
-    Last(&'a str, PayloadKind, LatestBy, Last),
-    SeenTo(Offset),
-}
-
-fn parse_latest<'a>(key: &'a [u8], value: &[u8]) -> Option<Saved<'a>> {
-    match key.get(4..)? {
-        [0] => Some(Saved::SeenTo(Offset::from_be_bytes(value.try_into().ok()?))),
-        [kind, by, name @ ..] => {
-            let by = if *by == 0 {
-                LatestBy::EventTime
-            } else {
-                LatestBy::Arrival
-            };
-            let kind = PayloadKind::from_number(*kind)?;
-            Some(Saved::Last(
-                std::str::from_utf8(name).ok()?,
-                kind,
-                by,
-                last_from_bytes(value)?,
-            ))
-        }
-        _ => None,
-    }
-}
-
-/// event time ++ offset ++ ingest time ++ record.
-fn last_to_bytes(last: &Last) -> Vec<u8> {
-    let head = [
-        last.event_time.to_be_bytes(),
-        last.offset.to_be_bytes(),
-        last.ingest_time.to_be_bytes(),
-    ];
-    [head.as_flattened(), &last.bytes].concat()
-}
-
-fn last_from_bytes(value: &[u8]) -> Option<Last> {
-    let (event_time, rest) = value.split_first_chunk()?;
-    let (offset, rest) = rest.split_first_chunk()?;
-    let (ingest_time, bytes) = rest.split_first_chunk()?;
-    Some(Last {
-        event_time: i64::from_be_bytes(*event_time),
-        offset: u64::from_be_bytes(*offset),
-        ingest_time: i64::from_be_bytes(*ingest_time),
-        bytes: bytes.to_vec(),
-    })
-}
-
 fn damaged(what: &str, detail: &dyn std::fmt::Display) -> StoreError {
     StoreError::Damaged {
         what: what.into(),
         detail: detail.to_string(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn a_saved_last_record_reads_back(
-            feed: u32, name: String, kind in 0..5_usize, arrival: bool,
-            event_time: i64, offset: u64, ingest_time: i64, bytes: Vec<u8>,
-        ) {
-            let (feed, kind) = (FeedId(feed), PayloadKind::ALL[kind]);
-            let by = if arrival { LatestBy::Arrival } else { LatestBy::EventTime };
-            let last = Last { event_time, offset, ingest_time, bytes };
-            let key = latest_key(feed, kind, by, &name);
-            match parse_latest(&key, &last_to_bytes(&last)) {
-                Some(Saved::Last(n, k, b, l)) => prop_assert_eq!((n, k, b, l), (&*name, kind, by, last)),
-                _ => prop_assert!(false),
-            }
-        }
     }
 }
