@@ -354,21 +354,22 @@ async fn keys_beyond_the_limit_leave_numbers_and_atomic_batches_whole() {
         let numbers = keys.iter().zip(0..);
         numbers.map(|(key, n)| number(key, n)).collect()
     };
-    // Refused for their keys or as they are, repeated or new: each has its own number and index.
-    let all = records(&["a", "c", "", "b", "c", "a"]);
-    let first = numbered("f", "p", 1, all[..4].to_vec());
+    // Refused for their keys or as they are, behind a repeat: each has its own number and index.
+    let all = records(&["a", "c", "", "b", "c", "d"]);
+    let first = numbered("f", "p", 1, all[..1].to_vec());
     let answer = upload(&mut feeds, vec![first]).await.unwrap();
-    assert_eq!(exact(&answer), (2, 0, 2), "{answer:?}");
-    let answer = upload(&mut feeds, vec![numbered("f", "p", 1, all)])
-        .await
-        .unwrap();
+    assert_eq!(exact(&answer), (1, 0, 0));
+    let answer = upload(&mut feeds, vec![numbered("f", "p", 1, all)]).await;
+    let answer = answer.unwrap();
     let told = answer.refusals.iter();
     let told: Vec<_> = told.map(|r| (r.index, r.sequence, &*r.reason)).collect();
-    assert_eq!(told, [(2, 3, "MISSING"), (4, 5, "KEY_LIMIT")]);
-    assert_eq!(
-        (answer.stored, answer.feeds[0].durable_sequence),
-        (1, Some(6))
-    );
+    let expected = [(2, 3, "MISSING"), (3, 4, "KEY_LIMIT"), (5, 6, "KEY_LIMIT")];
+    assert_eq!(told, expected);
+    assert_eq!(exact(&answer), (2, 1, 3));
+    assert_eq!(answer.feeds[0].durable_sequence, Some(6));
+    let stored = read_to_now(&mut feeds, "f").await.decoded();
+    let keys: Vec<_> = stored.iter().map(|record| &*record.key).collect();
+    assert_eq!(keys, ["a", "c", "c"]);
 
     let atomic = |keys| v1::IngestRequest {
         mode: v1::IngestMode::Atomic.into(),
