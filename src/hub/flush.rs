@@ -53,7 +53,7 @@ struct Desk {
 struct Tray {
     waiting: VecDeque<Appended>,
     bytes: usize,
-    busy: bool,
+    state: State,
     /// Somebody waits for what is in here to be seen, or for the flusher to rest.
     urgent: bool,
     /// The committer waits for it to rest.
@@ -61,9 +61,16 @@ struct Tray {
     stop: bool,
 }
 
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Rests,
+    Flushes,
+}
+
 impl Tray {
     fn is_idle(&self) -> bool {
-        !self.busy && self.waiting.is_empty()
+        self.state == State::Rests && self.waiting.is_empty()
     }
 }
 
@@ -146,7 +153,7 @@ fn run(desk: &Desk, durable: &Durable, rested: impl Fn()) {
 /// Waits for what is to be flushed next; `None` at the end.
 fn take(desk: &Desk, begun: Option<Instant>, rested: &impl Fn()) -> Option<VecDeque<Appended>> {
     let mut tray = desk.tray.lock();
-    tray.busy = false;
+    tray.state = State::Rests;
     desk.moved.notify_all();
     if tray.waiting.is_empty() && std::mem::take(&mut tray.call) {
         MutexGuard::unlocked(&mut tray, rested);
@@ -163,7 +170,7 @@ fn take(desk: &Desk, begun: Option<Instant>, rested: &impl Fn()) -> Option<VecDe
             break;
         }
     }
-    tray.busy = true;
+    tray.state = State::Flushes;
     tray.urgent = false;
     tray.bytes = 0;
     desk.moved.notify_all();

@@ -543,7 +543,7 @@ mod tests {
             let key = last_page::key(crate::model::FeedId(1), *page);
             match last_page::read(&key, bytes.as_ref().unwrap()) {
                 Some(last_page::Saved::Page(lasts)) => {
-                    lasts.into_iter().for_each(|l| loaded.load(l))
+                    lasts.into_iter().for_each(|l| loaded.load(l));
                 }
                 _ => panic!("page {page}"),
             }
