@@ -12,7 +12,7 @@ STEPS := install fmt clippy tests-built rust proto clients grpc-web
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo web build tests-built test torture fuzz install fmt clippy rust proto components clients grpc-web proto-release clean
+.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -39,6 +39,9 @@ test: ## Install what the tests need, then run every check and test
 
 torture: export RINGFEED_TORTURE := 1
 torture: test ## The same with the long forms: more kills, larger rings, longer runs
+
+peers: ## The bench's work on NATS, Redis Streams and s2-lite too: writes docs/benchmarks.md
+	benches/peers/run
 
 fuzz: ## Feed FUZZ=scan (or message) any bytes beside what must agree with it, FUZZ_SECONDS=600
 	@cargo fuzz --version >/dev/null 2>&1 || cargo install cargo-fuzz --locked --root $(TOOLS)
