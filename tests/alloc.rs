@@ -2,13 +2,22 @@
 
 mod samples;
 
-use std::hint::black_box;
+use std::{hint::black_box, sync::Arc};
 
 use allocation_counter::measure;
+use futures_util::FutureExt as _;
 use prost::Message as _;
-use ringfeed::proto::{
-    v1,
-    wire::{self, IngestMessage, Kept, Limits},
+use ringfeed::{
+    hub::{
+        Batch, End, Feed, Follower, Hub, HubOptions, KeyFilter, Mode, ProducerKey, Start, Step,
+        Wanted,
+    },
+    model::{Frames, NewRecord},
+    proto::{
+        v1,
+        wire::{self, IngestMessage, Kept, Limits},
+    },
+    store::MemoryEngine,
 };
 
 const LIMITS: Limits = Limits {
@@ -16,6 +25,10 @@ const LIMITS: Limits = Limits {
     key_bytes: 256,
     latest_event_time: i64::MAX,
 };
+
+/// What is counted is the same for so many records and for so many more.
+const FEW: usize = 256;
+const MANY: usize = 1_024;
 
 /// How often this thread allocates in `work`.
 fn allocations(work: impl FnOnce()) -> u64 {
@@ -74,4 +87,108 @@ fn taking_a_message_apart_allocates_nothing() {
         assert_eq!(passed.count(), samples::SAMPLES.len());
     });
     assert_eq!(count, 0);
+}
+
+fn records(count: usize) -> Vec<Vec<u8>> {
+    let samples = samples::SAMPLES.iter().cycle().take(count);
+    (0..)
+        .zip(samples)
+        .map(|(n, (_, sample))| sample(n))
+        .collect()
+}
+
+fn checked(feed: &Feed, producer: Option<ProducerKey>, records: &[Vec<u8>]) -> Batch {
+    let bytes = records.iter().map(Vec::len).sum();
+    let numbered = producer.map(|producer| (producer, 1));
+    let mut batch = Batch::new(numbered, Mode::StoreValid, records.len(), bytes);
+    batch.check(feed, records.iter().map(Vec::as_slice), &LIMITS, 0);
+    batch
+}
+
+/// A hub in memory whose one feed holds `records`.
+async fn hub_of(records: &[Vec<u8>]) -> (Arc<Hub>, Arc<Feed>) {
+    let engine = Arc::new(MemoryEngine::new());
+    let hub = Hub::open(engine, HubOptions::default()).expect("it opens");
+    let name = "stocks".parse().expect("a name");
+    let feed = hub.create_feed(name, None, None).await.expect("a feed");
+    let pending = hub.append(&feed, checked(&feed, None, records)).await;
+    let ack = pending.expect("taken").ack().await.expect("stored");
+    assert_eq!(ack.stored, records.len() as u64);
+    (hub, feed)
+}
+
+async fn follow(hub: &Arc<Hub>, feed: &Arc<Feed>) -> Follower {
+    let wanted = Wanted {
+        selector: 0,
+        filter: KeyFilter::default(),
+        start: Start::Earliest,
+        end: End::Never,
+    };
+    hub.follow(feed, wanted).await.expect("it begins")
+}
+
+/// What the follower allocates to come by a message of all `count` records.
+fn allocations_of_next(follower: &mut Follower, count: usize) -> u64 {
+    let mut step = None;
+    let allocated = allocations(|| step = follower.next().now_or_never());
+    match step {
+        Some(Ok(Step::Records(view))) => assert_eq!(view.count as usize, count),
+        other => panic!("the records are in memory: {other:?}"),
+    }
+    allocated
+}
+
+#[tokio::test]
+async fn a_large_batch_of_known_keys_is_checked_with_as_few_allocations_as_a_small_one() {
+    let (_hub, feed) = hub_of(&records(FEW)).await;
+    let producer = ProducerKey {
+        producer: "p".into(),
+        principal: "me".into(),
+    };
+    for (numbered, expected) in [(None, 4), (Some(producer), 5)] {
+        for count in [FEW, MANY] {
+            let (records, numbered) = (records(count), numbered.clone());
+            let allocated = allocations(|| {
+                let batch = checked(&feed, numbered, &records);
+                assert_eq!(batch.len(), count);
+            });
+            assert_eq!(allocated, expected, "{count} records");
+        }
+    }
+}
+
+#[test]
+fn many_frames_are_sealed_with_as_few_allocations_as_a_few() {
+    let sealing = [FEW, MANY].map(|count| {
+        let new = |bytes: Vec<u8>| NewRecord {
+            bytes: bytes.into(),
+            event_time: 0,
+        };
+        let new: Vec<_> = records(count).into_iter().map(new).collect();
+        let frames = Frames::of(&new);
+        allocations(|| {
+            let (chunk, times) = frames.seal(7, 7);
+            assert_eq!((chunk.len(), times.len()), (count, count));
+        })
+    });
+    assert_eq!(sealing, [2, 2], "who shares starts and body");
+}
+
+#[tokio::test]
+async fn a_message_is_made_with_a_few_allocations_and_taken_by_others_with_none() {
+    let mut making = vec![];
+    for count in [FEW, MANY] {
+        let (hub, feed) = hub_of(&records(count)).await;
+        let mut first = follow(&hub, &feed).await;
+        making.push(allocations_of_next(&mut first, count));
+        for _ in 0..3 {
+            let mut next = follow(&hub, &feed).await;
+            assert_eq!(allocations_of_next(&mut next, count), 0);
+        }
+    }
+    let [few, many] = making[..] else {
+        panic!("two sizes");
+    };
+    assert_eq!(few, many);
+    assert!(many < 32, "{many}");
 }

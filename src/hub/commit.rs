@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// So much is appended at once, even while a flush is under way.
-const APPEND_BYTES: usize = 1 << 20;
+pub(super) const APPEND_BYTES: usize = 1 << 20;
 
 /// Work for the committer.
 #[expect(

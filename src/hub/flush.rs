@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// No more than this waits for a flush.
-const TRAY_BYTES: usize = 4 << 20;
+pub(super) const TRAY_BYTES: usize = 4 << 20;
 
 /// Between the beginnings of two flushes that nobody waits for to see records: acknowledgements of
 /// feeds that show records at once. Without it a trickle keeps a core busy with flushing.
@@ -50,6 +50,10 @@ struct Desk {
 }
 
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a fact of its own, told by another thread"
+)]
 struct Tray {
     waiting: VecDeque<Appended>,
     bytes: usize,

@@ -27,30 +27,40 @@ use crate::{
 /// What the test decides of the engine.
 #[derive(Debug)]
 pub(super) struct Control {
-    held: Mutex<bool>,
+    /// Flushes beyond so many wait.
+    free: Mutex<u64>,
     released: Condvar,
     /// Flushes that were begun.
     begun: watch::Sender<u64>,
+    /// Bytes of records that were appended.
+    appended: watch::Sender<u64>,
     disk_full: AtomicBool,
 }
 
 impl Control {
     fn new() -> Arc<Self> {
         Arc::new(Self {
-            held: Mutex::new(false),
+            free: Mutex::new(u64::MAX),
             released: Condvar::new(),
             begun: watch::Sender::new(0),
+            appended: watch::Sender::new(0),
             disk_full: AtomicBool::new(false),
         })
     }
 
-    /// Flushes wait from now on.
+    /// Flushes that are not begun yet will wait.
     pub(super) fn hold(&self) {
-        *self.held.lock() = true;
+        *self.free.lock() = *self.begun.borrow();
     }
 
     pub(super) fn release(&self) {
-        *self.held.lock() = false;
+        *self.free.lock() = u64::MAX;
+        self.released.notify_all();
+    }
+
+    /// Lets one flush more end; those after it wait.
+    pub(super) fn release_one(&self) {
+        *self.free.lock() += 1;
         self.released.notify_all();
     }
 
@@ -61,6 +71,11 @@ impl Control {
     /// Flushes begun so far.
     pub(super) fn flushes(&self) -> watch::Receiver<u64> {
         self.begun.subscribe()
+    }
+
+    /// Bytes appended so far, flushed or not.
+    pub(super) fn appended(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
     }
 }
 
@@ -99,12 +114,16 @@ impl Engine for TestEngine {
         self.inner.scan(space, prefix)
     }
     fn flush(&self) -> Result<(), StoreError> {
-        self.control.begun.send_modify(|n| *n += 1);
-        let mut held = self.control.held.lock();
-        while *held {
-            self.control.released.wait(&mut held);
+        let mut free = self.control.free.lock();
+        let mut number = 0;
+        self.control.begun.send_modify(|begun| {
+            *begun += 1;
+            number = *begun;
+        });
+        while number > *free {
+            self.control.released.wait(&mut free);
         }
-        drop(held);
+        drop(free);
         self.inner.flush()
     }
     fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
@@ -132,7 +151,10 @@ impl Ring for TestRing {
         if self.control.disk_full.load(SeqCst) {
             return Err(StoreError::DiskFull { path: "/".into() });
         }
-        self.inner.append(append)
+        let chunk = self.inner.append(append)?;
+        let bytes = chunk.body_len() as u64;
+        self.control.appended.send_modify(|sum| *sum += bytes);
+        Ok(chunk)
     }
     fn read(&self, from: Offset, max_bytes: usize) -> Result<Read, StoreError> {
         self.inner.read(from, max_bytes)

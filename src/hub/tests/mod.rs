@@ -1,6 +1,7 @@
 //! What needs no process: who is told what while a flush is under way or after it failed.
 
 mod bed;
+mod flushes;
 mod views;
 
 use std::sync::Arc;
