@@ -50,10 +50,6 @@ struct Desk {
 }
 
 #[derive(Debug, Default)]
-#[expect(
-    clippy::struct_excessive_bools,
-    reason = "each is a fact of its own, told by another thread"
-)]
 struct Tray {
     waiting: VecDeque<Appended>,
     bytes: usize,
