@@ -23,7 +23,7 @@ const QUIET: f64 = 20_000.0;
 const BUSY: f64 = 100_000.0;
 /// How long a crowd waits in a busy time: this for each of it, within bounds.
 const LINGER_EACH: Duration = Duration::from_micros(10);
-const MIN_LINGER: Duration = Duration::from_micros(200);
+const MIN_LINGER: Duration = Duration::from_micros(500);
 const MAX_LINGER: Duration = Duration::from_millis(2);
 /// Over how long the rate of commits is measured.
 const RATE_OVER: Duration = Duration::from_millis(50);
