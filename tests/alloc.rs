@@ -9,8 +9,7 @@ use futures_util::FutureExt as _;
 use prost::Message as _;
 use ringfeed::{
     hub::{
-        Batch, End, Feed, Follower, Hub, HubOptions, KeyFilter, Mode, ProducerKey, Start, Step,
-        Wanted,
+        Batch, Feed, Follower, Hub, HubOptions, KeyFilter, Mode, ProducerKey, Start, Step, Wanted,
     },
     model::{Frames, NewRecord},
     proto::{
@@ -122,7 +121,7 @@ async fn follow(hub: &Arc<Hub>, feed: &Arc<Feed>) -> Follower {
         selector: 0,
         filter: KeyFilter::default(),
         start: Start::Earliest,
-        end: End::Never,
+        ..Wanted::default()
     };
     hub.follow(feed, wanted).await.expect("it begins")
 }

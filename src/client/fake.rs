@@ -107,4 +107,11 @@ impl FeedService for Fake {
     ) -> Result<Response<v1::GetLatestResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn acknowledge_cursor(
+        &self,
+        _: Request<v1::AcknowledgeCursorRequest>,
+    ) -> Result<Response<v1::AcknowledgeCursorResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }

@@ -1,7 +1,7 @@
 //! What the hub answers when it does not do what it was asked.
 
 use crate::{
-    hub::SequenceError,
+    hub::{InvalidGlob, SequenceError},
     model::{FeedName, InvalidFeedName},
     proto::wire::Invalid,
     store::StoreError,
@@ -24,8 +24,8 @@ pub enum CatalogError {
     NoRoom { asked: u64, left: u64 },
     #[error("feed \"{feed}\" knows no producer \"{producer}\"")]
     UnknownProducer { feed: FeedName, producer: String },
-    #[error("\"{glob}\" is no glob: {detail}")]
-    InvalidGlob { glob: String, detail: String },
+    #[error(transparent)]
+    InvalidGlob(#[from] InvalidGlob),
     #[error("the server is stopping; try again in a moment")]
     Stopping,
     #[error(transparent)]

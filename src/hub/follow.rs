@@ -9,7 +9,7 @@ use tokio::{
 };
 
 use super::{
-    End, Feed, FollowError, Hub, Life, Visible,
+    Carried, End, Feed, Fidelity, FollowError, Hub, Life, SlowPolicy, Visible,
     read::{Ahead, Ask, Found, read_blocking},
     start::{Place, first_at},
     views::{Choice, Draft, Filter, MAX_PASSED, Origin, View},
@@ -27,6 +27,16 @@ const MAX_SILENCE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub enum Step {
     Records(View),
+    /// Bars, and the offsets that they settle.
+    Bars(View),
+    /// A part of the snapshot that was asked for.
+    Snapshot(View),
+    /// The snapshot is complete as of this place; what comes in from there follows.
+    SnapshotComplete(Cursor),
+    /// The slow policy changed how much it gets, from its cursor on.
+    ModeChanged(Fidelity),
+    /// It is too slow, and its policy is to end.
+    TooSlow,
     Gap {
         /// The epoch the gap's offsets belong to.
         epoch: Epoch,
@@ -38,6 +48,16 @@ pub enum Step {
     AtTail,
     /// The end that was asked for.
     Ended,
+}
+
+/// What it takes to go on where a follower is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// `None`: its snapshot was not complete, so it has to begin anew.
+    pub cursor: Option<Cursor>,
+    /// Where it ends: resolved, so that it is the same place again.
+    pub end: End,
+    pub carried: Carried,
 }
 
 /// Follows one feed from one place.
@@ -119,9 +139,9 @@ impl Follower {
         self.cursor
     }
 
-    /// From where it can be resumed: what was returned is settled, a gap still to be told is not.
-    pub fn resume_at(&self) -> Cursor {
-        match self.gap.as_deref() {
+    /// How it can be resumed: what was returned is settled, a gap still to be told is not.
+    pub fn resume(&self) -> Resume {
+        let cursor = match self.gap.as_deref() {
             Some((epoch, gap)) => Cursor {
                 epoch: *epoch,
                 offset: gap.span.from,
@@ -130,13 +150,21 @@ impl Follower {
                 epoch: self.feed.epoch(),
                 offset: self.cursor,
             },
+        };
+        Resume {
+            cursor: Some(cursor),
+            end: self.end,
+            carried: Carried::default(),
         }
     }
 
-    /// Where it ends: resolved, so that it can be resumed.
-    pub fn end(&self) -> End {
-        self.end
+    /// How much it gets now.
+    pub fn fidelity(&self) -> Fidelity {
+        Fidelity::Full
     }
+
+    /// Changes how much it gets, or its slow policy, from its cursor on; `None` stays.
+    pub fn change(&mut self, _fidelity: Option<Fidelity>, _slow: Option<SlowPolicy>) {}
 
     /// What comes next. Safe to cancel: the cursor moves only with what is returned.
     pub async fn next(&mut self) -> Result<Step, FollowError> {

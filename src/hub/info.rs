@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::GlobMatcher;
 use prost::Message as _;
 
-use super::CatalogError;
+use super::{CatalogError, glob};
 use crate::proto::v1::KeyInfo;
 
 /// Whom a description is for.
@@ -68,7 +68,7 @@ impl Infos {
     }
 
     fn set_glob(&mut self, glob: &str, info: Option<KeyInfo>) -> Result<(), CatalogError> {
-        let matcher = compile(glob)?;
+        let matcher = glob::compile(glob)?;
         self.globs.retain(|(text, _, _)| text != glob);
         if let Some(info) = info {
             self.globs.push((glob.to_owned(), matcher, info));
@@ -93,19 +93,6 @@ impl Infos {
         }
         info
     }
-}
-
-/// Checks a glob before it is stored: `*` spans dots and slashes, as keys are no paths.
-pub(crate) fn compile(glob: &str) -> Result<GlobMatcher, CatalogError> {
-    let built = GlobBuilder::new(glob)
-        .literal_separator(false)
-        .backslash_escape(true)
-        .build();
-    let invalid = |e: globset::Error| CatalogError::InvalidGlob {
-        glob: glob.to_owned(),
-        detail: e.kind().to_string(),
-    };
-    Ok(built.map_err(invalid)?.compile_matcher())
 }
 
 /// Protobuf's own merge rule is the rule of inheritance: set fields replace, maps join. Lists

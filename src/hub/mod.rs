@@ -6,8 +6,10 @@ mod batch;
 mod commit;
 mod error;
 mod feed;
+mod fidelity;
 mod flush;
 mod follow;
+mod glob;
 mod info;
 mod keys;
 mod last;
@@ -46,7 +48,9 @@ pub use self::{
     batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates},
-    follow::{Follower, Step},
+    fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
+    follow::{Follower, Resume, Step},
+    glob::{Globs, InvalidGlob},
     info::InfoScope,
     keys::LatestBy,
     last::{KeyView, LatestPage, LatestRecord},

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use super::{
     CatalogError, Feed, Hub,
     commit::Writer,
-    info::{self, InfoScope},
+    glob,
+    info::InfoScope,
     options::AutoCreate,
     producers::{ProducerKey, ProducerView},
     save,
@@ -193,7 +194,7 @@ impl Hub {
     ) -> Result<(), CatalogError> {
         let feed = self.feed(name)?;
         if let InfoScope::Glob(glob) = &scope {
-            info::compile(glob)?;
+            glob::compile(glob)?;
         }
         self.admin(move |writer| {
             let value = info.as_ref().map(prost::Message::encode_to_vec);

@@ -5,7 +5,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{Feed, FollowError, Follower, Hub, KeyFilter, read::read_blocking};
+use super::{
+    Carried, Feed, Fidelity, FollowError, Follower, Hub, KeyFilter, SlowPolicy, read::read_blocking,
+};
 use crate::{
     model::{Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
     proto::wire,
@@ -17,7 +19,7 @@ const FIRST_LOOK_BACK: u64 = 10_000;
 const READ_BYTES: usize = 1 << 20;
 
 /// Where a follower starts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Start {
     /// Of the present epoch. Above the tail it belongs to another life of the feed: a gap.
     Offset(Offset),
@@ -25,14 +27,18 @@ pub enum Start {
     /// The first record at or after this time.
     Time(Clock, UnixNanos),
     Earliest,
+    #[default]
     New,
     /// The last n records of each wanted key.
     LastPerKey(u32),
+    /// The latest record of each wanted key and kind, then live.
+    Snapshot,
 }
 
 /// Where a follower ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum End {
+    #[default]
     Never,
     /// Before this offset.
     Offset(Offset),
@@ -63,13 +69,16 @@ impl Place {
 }
 
 /// What one selector asks for.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Wanted {
     /// What its messages say they answer.
     pub selector: u32,
     pub filter: KeyFilter,
     pub start: Start,
     pub end: End,
+    pub fidelity: Fidelity,
+    pub slow: SlowPolicy,
+    pub carried: Carried,
 }
 
 impl Hub {
@@ -86,7 +95,7 @@ impl Hub {
         };
         let place = match wanted.start {
             Start::Earliest => Place::at(bounds.head),
-            Start::New => Place::at(bounds.tail),
+            Start::New | Start::Snapshot => Place::at(bounds.tail),
             Start::Offset(offset) => {
                 let epoch = feed.epoch();
                 present(feed, Cursor { epoch, offset })

@@ -7,7 +7,7 @@ pub type Offset = u64;
 pub type Epoch = u64;
 
 /// The next offset wanted of a feed's epoch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Cursor {
     pub epoch: Epoch,
     pub offset: Offset,

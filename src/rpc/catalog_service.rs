@@ -125,4 +125,11 @@ impl CatalogService for Services {
         let found = async { subscribers::list(&self.context, request.get_ref()) };
         unary("ListSubscribers", found).await
     }
+
+    async fn delete_cursor(
+        &self,
+        _: Request<v1::DeleteCursorRequest>,
+    ) -> Result<Response<v1::DeleteCursorResponse>, Status> {
+        Err(super::status::unimplemented("DeleteCursor"))
+    }
 }

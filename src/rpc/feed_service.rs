@@ -90,4 +90,11 @@ impl FeedService for Services {
         })
         .await
     }
+
+    async fn acknowledge_cursor(
+        &self,
+        _: Request<v1::AcknowledgeCursorRequest>,
+    ) -> Result<Response<v1::AcknowledgeCursorResponse>, Status> {
+        Err(status::unimplemented("AcknowledgeCursor"))
+    }
 }

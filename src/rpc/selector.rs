@@ -6,7 +6,7 @@ use tonic::Status;
 
 use super::{Context, request, status};
 use crate::{
-    hub::{End, Feed, KeyFilter, Start, Wanted},
+    hub::{Carried, End, Feed, Fidelity, KeyFilter, Resume, SlowPolicy, Start, Wanted},
     model::Cursor,
     proto::v1::{self, end::At, fidelity::View, start::From},
     store::Clock,
@@ -32,6 +32,7 @@ pub(super) fn parse(
     let filter = KeyFilter {
         include: (!include.is_empty()).then_some(include),
         exclude: selector.exclude_keys.iter().cloned().collect(),
+        ..KeyFilter::default()
     };
     let start = start(&path("start"), selector.start.as_ref(), &selector.feed)?;
     let end = end(selector.end.as_ref());
@@ -41,6 +42,9 @@ pub(super) fn parse(
         filter,
         start,
         end,
+        fidelity: Fidelity::Full,
+        slow: SlowPolicy::default(),
+        carried: Carried::default(),
     };
     Ok((feed, wanted))
 }
@@ -113,13 +117,14 @@ fn end(end: Option<&v1::End>) -> End {
 }
 
 /// The selector that goes on where a follower is.
-pub(super) fn resume(selector: &v1::Selector, cursor: Cursor, end: End) -> v1::Selector {
+pub(super) fn resume(selector: &v1::Selector, resume: &Resume) -> v1::Selector {
+    let cursor = resume.cursor.unwrap_or_default();
     let cursor = v1::Cursor {
         feed: selector.feed.clone(),
         epoch: cursor.epoch,
         offset: cursor.offset,
     };
-    let at = match end {
+    let at = match resume.end {
         End::Never => None,
         End::Offset(offset) => Some(At::Offset(offset)),
         End::Now => Some(At::Now(v1::Now {})),

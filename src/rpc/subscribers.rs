@@ -55,5 +55,7 @@ fn describe(view: &SubscriberView) -> v1::Subscriber {
         eviction_eta: view.eviction_eta.map(wire_duration),
         fidelity: "full".into(),
         start_time: Some(wire_timestamp(view.started)),
+        acknowledged: false,
+        connected: true,
     }
 }

@@ -257,6 +257,7 @@ impl Bed {
             filter,
             start,
             end,
+            ..Wanted::default()
         };
         self.hub.follow(&self.feed, wanted).await.unwrap()
     }
@@ -268,8 +269,8 @@ impl Bed {
         loop {
             match follower.next().await.unwrap() {
                 Step::Records(view) => offsets.extend(view.covers.from..view.covers.to),
-                Step::Gap { .. } => {}
                 Step::AtTail | Step::Ended => return offsets,
+                _ => {}
             }
         }
     }

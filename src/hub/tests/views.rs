@@ -35,7 +35,7 @@ async fn read(follower: &mut Follower) -> Vec<View> {
                 views.extend(follower.settle_passed());
                 return views;
             }
-            gap @ Step::Gap { .. } => panic!("not expected: {gap:?}"),
+            other => panic!("not expected: {other:?}"),
         }
     }
 }
@@ -94,8 +94,8 @@ async fn equal_filters_are_worked_out_once_and_others_apart() {
         followers.push(bed.follow_keys(wanted, Start::Earliest, End::Never).await);
     }
     let not_first = KeyFilter {
-        include: None,
         exclude: keys[..1].iter().cloned().collect(),
+        ..KeyFilter::default()
     };
     let mut all_but = bed
         .follow_keys(not_first, Start::Earliest, End::Never)

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use crate::hub::{Feed, keys::KeyId};
+use crate::hub::{Feed, Globs, keys::KeyId};
 
 /// A filter with more keys than this is always a matter of the bitmap.
 const MAX_FEW: usize = 1_024;
@@ -18,37 +18,52 @@ const MAX_FEW: usize = 1_024;
 /// Which keys are wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct KeyFilter {
-    /// `None`: all.
+    /// `None`, and no globs: all.
     pub include: Option<HashSet<String>>,
+    pub include_globs: Globs,
     pub exclude: HashSet<String>,
+    pub exclude_globs: Globs,
 }
 
 impl KeyFilter {
     pub fn is_all(&self) -> bool {
-        self.include.is_none() && self.exclude.is_empty()
+        self.includes_all() && self.exclude.is_empty() && self.exclude_globs.is_empty()
     }
 
     pub fn wants(&self, key: &str) -> bool {
-        self.include.as_ref().is_none_or(|keys| keys.contains(key)) && !self.exclude.contains(key)
+        let named = || self.include.as_ref().is_some_and(|keys| keys.contains(key));
+        let included = self.includes_all() || named() || self.include_globs.matches(key);
+        included && !self.exclude.contains(key) && !self.exclude_globs.matches(key)
+    }
+
+    fn includes_all(&self) -> bool {
+        self.include.is_none() && self.include_globs.is_empty()
+    }
+
+    /// The keys that are wanted by name and no others, where they are few.
+    fn names_few(&self) -> bool {
+        let names = self.include.as_ref();
+        names.is_some_and(|names| names.len() <= MAX_FEW) && self.include_globs.is_empty()
     }
 
     /// Equal for equal filters, and for no others: what a subscriber gets must not depend on
     /// whether somebody else found a collision.
     fn digest(&self) -> blake3::Hash {
         let mut hasher = blake3::Hasher::new();
-        let mut add = |keys: &HashSet<String>| {
-            let mut keys: Vec<_> = keys.iter().collect();
-            keys.sort_unstable();
-            hasher.update(&(keys.len() as u64).to_le_bytes());
-            for key in keys {
-                hasher.update(&(key.len() as u64).to_le_bytes());
-                hasher.update(key.as_bytes());
+        let mut add = |texts: Vec<&String>| {
+            hasher.update(&(texts.len() as u64).to_le_bytes());
+            for text in texts {
+                hasher.update(&(text.len() as u64).to_le_bytes());
+                hasher.update(text.as_bytes());
             }
         };
-        if let Some(include) = &self.include {
-            add(include);
+        for keys in [self.include.as_ref(), Some(&self.exclude)] {
+            let mut keys: Vec<_> = keys.into_iter().flatten().collect();
+            keys.sort_unstable();
+            add(keys);
         }
-        add(&self.exclude);
+        add(self.include_globs.texts().iter().collect());
+        add(self.exclude_globs.texts().iter().collect());
         hasher.update(&[u8::from(self.include.is_some())]);
         hasher.finalize()
     }
@@ -77,7 +92,7 @@ pub(crate) struct Wanted {
 
 impl Filter {
     fn new(id: FilterId, keys: KeyFilter) -> Self {
-        let few = keys.include.as_ref().is_some_and(|i| i.len() <= MAX_FEW);
+        let few = keys.names_few();
         let wanted = Wanted {
             keys,
             bits: vec![],

@@ -87,6 +87,11 @@ impl Leg {
                 ready.push_back(self.respond(Event::CaughtUp(caught_up)));
             }
             Step::AtTail => {}
+            Step::Bars(_)
+            | Step::Snapshot(_)
+            | Step::SnapshotComplete(_)
+            | Step::ModeChanged(_)
+            | Step::TooSlow => {}
             Step::Ended => self.progress = Progress::Done,
         }
         Ok(())
@@ -154,13 +159,14 @@ impl Leg {
             lag: Some(wire_duration(view.lag)),
             eviction_eta: view.eviction_eta.map(wire_duration),
             resume_token,
+            acknowledged: false,
         }))
     }
 
     /// The selector that goes on after what was sent.
     pub(super) fn resume(&self) -> v1::Selector {
         let asked = v1::Selector::decode(&*self.selector).unwrap_or_default();
-        selector::resume(&asked, self.follower.resume_at(), self.follower.end())
+        selector::resume(&asked, &self.follower.resume())
     }
 
     fn cursor(&self, offset: Offset) -> v1::Cursor {
