@@ -1,15 +1,18 @@
-//! The engine and the hub as a whole: slots written (append and flush) and read, and messages made
-//! for followers. `cargo bench --bench engine -- view` runs some. Slots lie in `$TMPDIR`: only what
+//! The engine and the hub as a whole: slots written (append and flush) and read, messages made
+//! for followers, and bars. `cargo bench --bench engine -- view` runs some. Slots lie in `$TMPDIR`: only what
 //! was measured on the same disk in one run can be compared.
 
 #![allow(missing_docs, reason = "criterion's macros")]
+#![allow(clippy::indexing_slicing, reason = "a wrong place is a wrong bench")]
 
 use std::{hint::black_box, sync::Arc, time::Duration};
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use prost::Message as _;
 use ringfeed::{
-    hub::{Batch, End, Feed, Hub, HubOptions, KeyFilter, Mode, Start, Step, Wanted},
+    hub::{
+        BarTable, Batch, End, Feed, History, Hub, HubOptions, KeyFilter, Mode, Start, Step, Wanted,
+    },
     model::{self, FeedId, Frames, NewRecord, Visibility},
     proto::v1,
     store::{
@@ -180,5 +183,68 @@ fn view(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, slot, view);
+/// Quotes as they are stored, and time that passes each time they are.
+struct Quotes {
+    records: Vec<Vec<u8>>,
+    /// Where the event time is in each.
+    time_at: Vec<usize>,
+    offset: u64,
+    now: i64,
+}
+
+/// Between two of them.
+const STEP_NANOS: i64 = 10_000;
+
+impl Quotes {
+    fn of_keys(keys: u64) -> Self {
+        let mut quotes = Self {
+            records: vec![],
+            time_at: vec![],
+            offset: 0,
+            now: 1_723_161_254_000_000_000,
+        };
+        for n in 0..RECORDS {
+            let sample = samples::quote(n.cast_signed());
+            let mut record = v1::Record::decode(sample.as_slice()).expect("a record");
+            // Neighbours in time are not neighbours in memory.
+            record.key = format!("k{}", n.wrapping_mul(2_654_435_761) % keys);
+            record.offset = 1;
+            record.ingest_time_unix_nanos = 1;
+            quotes.time_at.push(record.key.len() + 3);
+            quotes.records.push(record.encode_to_vec());
+        }
+        quotes
+    }
+
+    fn see(&mut self, table: &mut BarTable) {
+        for (record, time_at) in self.records.iter_mut().zip(&self.time_at) {
+            let now = self.now.to_le_bytes();
+            record[*time_at..time_at + 8].copy_from_slice(&now);
+            let ingest_at = record.len() - 8;
+            record[ingest_at..].copy_from_slice(&now);
+            table.see(self.offset, record).expect("there is room");
+            self.offset += 1;
+            self.now += STEP_NANOS;
+        }
+        table.release(table.position());
+    }
+}
+
+fn bars(criterion: &mut Criterion) {
+    let mut group = group(criterion, "bars");
+    group.throughput(Throughput::Elements(RECORDS));
+    for keys in [40, 10_000] {
+        let mut quotes = Quotes::of_keys(keys);
+        let mut table = BarTable::new(Duration::from_secs(1), 64 << 20, History::default());
+        group.bench_function(format!("quotes_of_{keys}_keys"), |b| {
+            b.iter(|| quotes.see(&mut table));
+        });
+        let seen = quotes.offset;
+        assert_eq!(table.position().next(), seen);
+        assert!(table.open_since(table.position()).is_some());
+    }
+    group.finish();
+}
+
+criterion_group!(benches, slot, view, bars);
 criterion_main!(benches);

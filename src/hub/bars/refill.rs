@@ -99,6 +99,11 @@ impl BarTable {
         })
     }
 
+    /// Whether `take_missing` has something.
+    pub fn is_missing(&self) -> bool {
+        !self.missing.is_empty()
+    }
+
     /// Lets bars be that are missing: whoever has not seen all there is so far is not served here.
     pub fn forget_missing(&mut self) {
         if !mem::take(&mut self.missing).is_empty() {
