@@ -1,5 +1,6 @@
 //! Tests of mappings.
 
+mod bars;
 mod recordings;
 mod rules;
 

@@ -10,7 +10,7 @@ use crate::proto::{
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-fn fixtures() -> PathBuf {
+pub(super) fn fixtures() -> PathBuf {
     PathBuf::from(ROOT).join("fixtures")
 }
 
@@ -36,7 +36,7 @@ fn mapping(name: &str) -> Mapping {
 }
 
 /// All records of a recording; none of its rows may be broken.
-fn records(name: &str) -> Option<Vec<v1::Record>> {
+pub(super) fn records(name: &str) -> Option<Vec<v1::Record>> {
     let mut source = Source::open(&recording(name)?, None, Some(&mapping(name))).unwrap();
     let mut records = Vec::new();
     while source.next_row(&mut records).unwrap().is_some() {}
