@@ -56,6 +56,12 @@ pub enum AppendError {
 pub enum FollowError {
     #[error("feed \"{feed}\" was deleted")]
     FeedDeleted { feed: FeedName },
+    #[error(
+        "snapshots and bars of other subscribers take all of limits.view_bytes; try again in a moment, or raise it"
+    )]
+    ViewsFull,
+    #[error("the server is stopping; connect again")]
+    Stopping,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

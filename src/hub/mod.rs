@@ -4,6 +4,7 @@
 mod append;
 mod batch;
 mod commit;
+mod conflate;
 mod error;
 mod feed;
 mod fidelity;
@@ -21,6 +22,7 @@ mod rate;
 mod read;
 mod registry;
 mod save;
+mod snapshot;
 mod stage;
 mod start;
 mod subscribers;
@@ -33,7 +35,7 @@ mod window;
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     append::Appender,
@@ -86,6 +88,8 @@ pub struct Hub {
     committer: Mutex<Option<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
     secret: [u8; 32],
+    /// Bytes that snapshots and the state of views may take together.
+    view_bytes: Arc<Semaphore>,
 }
 
 impl Hub {
@@ -121,6 +125,7 @@ impl Hub {
             options.max_pending_wait,
         );
         Ok(Arc::new(Self {
+            view_bytes: Arc::new(Semaphore::new(options.view_bytes)),
             options,
             engine,
             window,

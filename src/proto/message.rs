@@ -11,7 +11,7 @@ use prost::{
 };
 
 use super::v1;
-use crate::model::{Epoch, Span};
+use crate::model::{Epoch, Offset, Span};
 
 /// Smaller frames count against a connection as if they were an attack: see the proto.
 pub const MIN_MESSAGE_BYTES: usize = 256;
@@ -22,6 +22,7 @@ static ZEROS: [u8; MIN_MESSAGE_BYTES] = [0; MIN_MESSAGE_BYTES];
 const LEN: u8 = 2;
 const SELECTOR_TAG: u8 = 1 << 3;
 const RECORDS_TAG: u8 = 2 << 3 | LEN;
+const SNAPSHOT_TAG: u8 = 4 << 3 | LEN;
 const PADDING_TAG: u8 = 14 << 3 | LEN;
 
 /// What a batch of records says beside them.
@@ -48,27 +49,13 @@ impl BatchHead<'_> {
         frames_len: usize,
         frames: impl Iterator<Item = &'a [u8]>,
     ) -> BatchMessage {
-        let head = self.batch();
-        let batch_len = head.len() + frames_len;
-        let mut before = Vec::with_capacity(16);
-        put_number(&mut before, SELECTOR_TAG, u64::from(self.selector));
-        before.push(RECORDS_TAG);
-        encode_varint(batch_len as u64, &mut before);
-        let unpadded = before.len() + batch_len;
-        let padding = padding(unpadded);
-        let len = unpadded + padding_len(padding.len());
-        let mut out = Vec::with_capacity(PREFIX_BYTES + len);
-        put_prefix(&mut out, len);
-        out.extend_from_slice(&before);
-        out.extend_from_slice(&head);
-        let from = out.len();
-        frames.for_each(|frame| out.extend_from_slice(frame));
-        let frames = from..out.len();
-        if !padding.is_empty() {
-            put_bytes(&mut out, PADDING_TAG, padding);
-        }
-        let bytes = out.into();
-        BatchMessage { bytes, frames }
+        around(
+            self.selector,
+            RECORDS_TAG,
+            &self.batch(),
+            frames_len,
+            frames,
+        )
     }
 
     /// The fields of `RecordBatch` before its records.
@@ -76,10 +63,7 @@ impl BatchHead<'_> {
         let mut range = Vec::with_capacity(22);
         put_number(&mut range, 1 << 3, self.covers.from);
         put_number(&mut range, 2 << 3, self.covers.to);
-        let mut cursor = Vec::with_capacity(self.feed.len() + 26);
-        put_bytes(&mut cursor, 1 << 3 | LEN, self.feed.as_bytes());
-        put_number(&mut cursor, 2 << 3, self.epoch);
-        put_number(&mut cursor, 3 << 3, self.covers.to);
+        let cursor = cursor(self.feed, self.epoch, self.covers.to);
         let mut out = Vec::with_capacity(2 * self.feed.len() + 80);
         put_bytes(&mut out, 1 << 3 | LEN, self.feed.as_bytes());
         put_number(&mut out, 2 << 3, self.epoch);
@@ -88,6 +72,71 @@ impl BatchHead<'_> {
         put_bytes(&mut out, 5 << 3 | LEN, &cursor);
         out
     }
+}
+
+/// What a part of a snapshot says beside its records.
+#[derive(Clone, Copy, Debug)]
+pub struct SnapshotHead<'a> {
+    pub selector: u32,
+    pub feed: &'a str,
+    pub epoch: Epoch,
+    pub as_of: Offset,
+}
+
+impl SnapshotHead<'_> {
+    /// The message around `frames`, which have `frames_len` bytes together.
+    pub fn around<'a>(
+        &self,
+        frames_len: usize,
+        frames: impl Iterator<Item = &'a [u8]>,
+    ) -> BatchMessage {
+        let mut head = Vec::with_capacity(2 * self.feed.len() + 40);
+        put_bytes(&mut head, 1 << 3 | LEN, self.feed.as_bytes());
+        put_bytes(
+            &mut head,
+            2 << 3 | LEN,
+            &cursor(self.feed, self.epoch, self.as_of),
+        );
+        around(self.selector, SNAPSHOT_TAG, &head, frames_len, frames)
+    }
+}
+
+/// The response whose event begins with `head` and goes on with `frames`.
+fn around<'a>(
+    selector: u32,
+    event_tag: u8,
+    head: &[u8],
+    frames_len: usize,
+    frames: impl Iterator<Item = &'a [u8]>,
+) -> BatchMessage {
+    let batch_len = head.len() + frames_len;
+    let mut before = Vec::with_capacity(16);
+    put_number(&mut before, SELECTOR_TAG, u64::from(selector));
+    before.push(event_tag);
+    encode_varint(batch_len as u64, &mut before);
+    let unpadded = before.len() + batch_len;
+    let padding = padding(unpadded);
+    let len = unpadded + padding_len(padding.len());
+    let mut out = Vec::with_capacity(PREFIX_BYTES + len);
+    put_prefix(&mut out, len);
+    out.extend_from_slice(&before);
+    out.extend_from_slice(head);
+    let from = out.len();
+    frames.for_each(|frame| out.extend_from_slice(frame));
+    let frames = from..out.len();
+    if !padding.is_empty() {
+        put_bytes(&mut out, PADDING_TAG, padding);
+    }
+    let bytes = out.into();
+    BatchMessage { bytes, frames }
+}
+
+fn cursor(feed: &str, epoch: Epoch, offset: Offset) -> Vec<u8> {
+    let mut cursor = Vec::with_capacity(feed.len() + 26);
+    put_bytes(&mut cursor, 1 << 3 | LEN, feed.as_bytes());
+    put_number(&mut cursor, 2 << 3, epoch);
+    put_number(&mut cursor, 3 << 3, offset);
+    cursor
 }
 
 /// A response as a whole gRPC message, filled up to the smallest size that is sent.
