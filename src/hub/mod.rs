@@ -2,6 +2,7 @@
 //! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
 
 mod append;
+mod bars;
 mod batch;
 mod commit;
 mod conflate;
@@ -47,6 +48,7 @@ use self::{
 };
 pub use self::{
     append::{Ack, Pending, Refused},
+    bars::{BarTable, Completeness, History, Refill, Seen, TooLarge},
     batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates},
