@@ -8,6 +8,7 @@ use std::{
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{
+    bar_views::BarViews,
     conflate::Conflations,
     info::Infos,
     keys::{KeyIds, KeyTable, SeenMeta},
@@ -37,6 +38,7 @@ pub struct Feed {
     /// The key filters that followers have in use.
     pub(super) filters: Filters,
     pub(super) conflations: Conflations,
+    pub(super) bar_views: BarViews,
     pub(super) snapshots: Snapshots,
     id: FeedId,
     name: FeedName,
@@ -83,6 +85,7 @@ impl Feed {
             metrics: FeedMetrics::new(spec.name.as_str()),
             filters: Filters::default(),
             conflations: Conflations::default(),
+            bar_views: BarViews::default(),
             snapshots: Snapshots::default(),
             id: spec.id,
             name: spec.name.clone(),

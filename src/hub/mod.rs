@@ -2,6 +2,8 @@
 //! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
 
 mod append;
+mod bar_feed;
+mod bar_views;
 mod bars;
 mod batch;
 mod commit;
@@ -48,7 +50,7 @@ use self::{
 };
 pub use self::{
     append::{Ack, Pending, Refused},
-    bars::{BarTable, Completeness, History, Refill, Seen, TooLarge},
+    bars::{BarTable, History, Seen, TooLarge},
     batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates},

@@ -238,7 +238,7 @@ fn last_of_each(feed: &Feed, filter: &KeyFilter, n: usize) -> Result<Vec<Offset>
     Ok(all)
 }
 
-fn each_record(
+pub(super) fn each_record(
     feed: &Feed,
     span: Span,
     mut each: impl FnMut(Offset, &[u8]),

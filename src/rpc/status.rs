@@ -148,6 +148,9 @@ pub fn follow(error: &FollowError) -> Status {
             let message = error.to_string();
             status(Code::ResourceExhausted, "VIEWS_FULL", &message, details)
         }
+        FollowError::ViewTooLarge { .. } => {
+            quota("VIEW_TOO_LARGE", "bytes of a view", &error.to_string())
+        }
         FollowError::Stopping => stopping(),
         FollowError::Store(error) => store(error),
     }

@@ -1,6 +1,7 @@
 //! The way out: what a follower of a feed comes upon next. Every record is what its reader reads;
 //! a snapshot, a view or a slow policy stands between, and costs nothing where there is none.
 
+mod barred;
 mod conflated;
 mod reader;
 mod slow;
@@ -9,13 +10,13 @@ mod snapshot;
 use std::sync::Arc;
 
 pub(super) use self::snapshot::Pages;
-use self::{conflated::Conflated, reader::Reader, slow::Slow};
+use self::{barred::Barred, conflated::Conflated, reader::Reader, slow::Slow};
 use super::{
     Carried, End, Feed, Fidelity, FollowError, Hub, SlowPolicy,
     start::Place,
     views::{Filter, View},
 };
-use crate::model::{Cursor, Epoch, Gap, Offset};
+use crate::model::{Cursor, Epoch, Gap, Offset, UnixNanos};
 
 /// What a follower comes upon next.
 #[derive(Debug)]
@@ -77,6 +78,7 @@ struct More {
 enum Mode {
     Full,
     Conflated(Conflated),
+    Barred(Barred),
 }
 
 /// What a new follower is to do.
@@ -101,7 +103,7 @@ impl Follower {
         let more = (!plain).then(|| {
             Box::new(More {
                 fidelity,
-                mode: Mode::new(fidelity, &reader),
+                mode: Mode::new(fidelity, &reader, plan.carried),
                 snapshot,
                 slow,
             })
@@ -126,7 +128,7 @@ impl Follower {
             cursor: (!in_snapshot).then(|| self.reader.resume_at()),
             end: self.reader.end(),
             carried: Carried {
-                bars_since: None,
+                bars_since: more.and_then(|more| more.mode.open_since()),
                 is_live: more.is_some_and(|more| more.slow.is_live()),
             },
         }
@@ -198,8 +200,9 @@ impl More {
             return Ok(step);
         }
         let step = match &mut self.mode {
-            Mode::Full => reader.next().await?,
+            Mode::Full => reader.next_few(self.slow.records()).await?,
             Mode::Conflated(conflated) => conflated.next(reader).await?,
+            Mode::Barred(barred) => barred.next(reader).await?,
         };
         if let Step::AtTail = &step {
             self.slow.caught_up();
@@ -216,6 +219,7 @@ impl More {
             match &mut self.mode {
                 Mode::Full => reader.wait().await,
                 Mode::Conflated(conflated) => conflated.wait(reader).await,
+                Mode::Barred(barred) => barred.wait(reader).await,
             }
         };
         tokio::select! {
@@ -231,6 +235,7 @@ impl More {
         let is_between = match &self.mode {
             Mode::Full => true,
             Mode::Conflated(conflated) => conflated.is_between(reader),
+            Mode::Barred(barred) => barred.is_between(),
         };
         let behind = reader.feed().bounds().tail.saturating_sub(reader.cursor());
         match self.slow.judge(behind, relieved, is_between) {
@@ -256,15 +261,23 @@ impl More {
         if self.mode.fidelity() != Fidelity::Full {
             reader.pick(None);
         }
-        self.mode = Mode::new(fidelity, reader);
+        self.mode = Mode::new(fidelity, reader, Carried::default());
     }
 }
 
 impl Mode {
-    fn new(fidelity: Fidelity, reader: &Reader) -> Self {
+    fn new(fidelity: Fidelity, reader: &Reader, carried: Carried) -> Self {
         match fidelity {
-            Fidelity::Full | Fidelity::Bars(_) => Self::Full,
+            Fidelity::Full => Self::Full,
             Fidelity::Conflate(interval) => Self::Conflated(Conflated::new(interval, reader)),
+            Fidelity::Bars(wanted) => Self::Barred(Barred::new(wanted, reader, carried)),
+        }
+    }
+
+    fn open_since(&self) -> Option<UnixNanos> {
+        match self {
+            Self::Full | Self::Conflated(_) => None,
+            Self::Barred(barred) => barred.open_since(),
         }
     }
 
@@ -272,6 +285,7 @@ impl Mode {
         match self {
             Self::Full => Fidelity::Full,
             Self::Conflated(conflated) => Fidelity::Conflate(conflated.interval()),
+            Self::Barred(barred) => Fidelity::Bars(barred.wanted()),
         }
     }
 }

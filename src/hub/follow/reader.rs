@@ -15,7 +15,7 @@ use crate::{
         End, Feed, FollowError, Hub, Life, Visible,
         read::{Ahead, Ask, Found, read_blocking},
         start::{Place, first_at},
-        views::{Choice, Draft, Filter, MAX_PASSED, Origin, Pick, View},
+        views::{ALL, Choice, Draft, Filter, FilterId, MAX_PASSED, Origin, Pick, View},
     },
     metrics,
     model::{self, Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
@@ -135,6 +135,34 @@ impl Reader {
         self.passed.to
     }
 
+    pub(super) fn selector(&self) -> u32 {
+        self.selector
+    }
+
+    pub(super) fn filter_id(&self) -> FilterId {
+        self.filter.as_ref().map_or(ALL, |filter| filter.id)
+    }
+
+    pub(super) fn has_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// A message of another view settled everything before `offset`.
+    pub(super) fn settled(&mut self, offset: Offset) {
+        self.move_to(offset);
+    }
+
+    /// Another view has nothing to say of what is before `offset`.
+    pub(super) fn pass(&mut self, offset: Offset) {
+        if offset > self.passed.to {
+            self.passed = Passed {
+                to: offset,
+                since: self.passed.since.or_else(|| Some(Instant::now())),
+                last_ingest: self.passed.last_ingest,
+            };
+        }
+    }
+
     pub(super) fn has_pick(&self) -> bool {
         self.pick.is_some()
     }
@@ -169,6 +197,20 @@ impl Reader {
     pub(super) async fn next(&mut self) -> Result<Step, FollowError> {
         let visible = self.look()?;
         self.next_before(visible, visible.bounds.tail).await
+    }
+
+    /// What comes next, of `most` offsets at the most.
+    pub(super) async fn next_few(&mut self, most: Offset) -> Result<Step, FollowError> {
+        loop {
+            let visible = self.look()?;
+            let tail = visible.bounds.tail;
+            let end = tail.min(self.passed.to.saturating_add(most.max(1)));
+            let step = self.next_before(visible, end).await?;
+            let is_through = self.passed.to >= self.limit(tail);
+            if !matches!(step, Step::AtTail) || is_through {
+                return Ok(step);
+            }
+        }
     }
 
     /// What is visible now, unless the feed was deleted.

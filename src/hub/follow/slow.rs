@@ -51,6 +51,12 @@ impl Slow {
         self.policy.action == SlowAction::CatchUp
     }
 
+    /// One message must not make it too slow.
+    pub(super) fn records(&self) -> Offset {
+        let records = self.policy.max_lag_records;
+        records.filter(|_| !self.is_off()).unwrap_or(Offset::MAX)
+    }
+
     pub(super) fn is_live(&self) -> bool {
         self.live
     }

@@ -433,3 +433,28 @@ async fn a_large_snapshot_comes_in_messages_and_a_crowd_shares_it() {
     drop(crowd);
     assert_eq!(bed.hub.view_bytes.available_permits(), free, "given back");
 }
+
+#[tokio::test]
+async fn one_message_does_not_make_a_follower_too_slow() {
+    let bed = Bed::new(Visibility::Durable).await;
+    let mut follower = follow(&bed, slow(SlowAction::Conflate)).await;
+    take(&mut follower).await;
+    store(&bed, vec![at("a", 0, 0); 60]).await;
+    store(&bed, vec![at("b", 0, 0); 40]).await;
+    let Step::Records(view) = follower.next().await.unwrap() else {
+        panic!("records");
+    };
+    assert_eq!(view.count, 100);
+    let history = Wanted {
+        start: Start::Earliest,
+        filter: only("b"),
+        ..slow(SlowAction::Conflate)
+    };
+    store(&bed, vec![at("b", 0, 0); 250]).await;
+    let mut follower = follow(&bed, history).await;
+    let mut counts = vec![];
+    while let Step::Records(view) = follower.next().await.unwrap() {
+        counts.push(view.count);
+    }
+    assert_eq!(counts, [40, 100, 100, 50]);
+}
