@@ -8,10 +8,13 @@ use std::{
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{
+    bar_views::BarViews,
+    conflate::Conflations,
     info::Infos,
     keys::{KeyIds, KeyTable, SeenMeta},
     producers::Producers,
     rate::Rate,
+    snapshot::Snapshots,
     tail::{Life, Tail},
     views::Filters,
 };
@@ -34,6 +37,9 @@ pub struct Feed {
     pub(super) metrics: FeedMetrics,
     /// The key filters that followers have in use.
     pub(super) filters: Filters,
+    pub(super) conflations: Conflations,
+    pub(super) bar_views: BarViews,
+    pub(super) snapshots: Snapshots,
     id: FeedId,
     name: FeedName,
     epoch: Epoch,
@@ -78,6 +84,9 @@ impl Feed {
         let feed = Self {
             metrics: FeedMetrics::new(spec.name.as_str()),
             filters: Filters::default(),
+            conflations: Conflations::default(),
+            bar_views: BarViews::default(),
+            snapshots: Snapshots::default(),
             id: spec.id,
             name: spec.name.clone(),
             epoch: spec.epoch,

@@ -2,9 +2,12 @@
 //! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
 
 mod append;
+mod bar_feed;
+mod bar_views;
 mod bars;
 mod batch;
 mod commit;
+mod conflate;
 mod error;
 mod feed;
 mod fidelity;
@@ -22,6 +25,7 @@ mod rate;
 mod read;
 mod registry;
 mod save;
+mod snapshot;
 mod stage;
 mod start;
 mod subscribers;
@@ -34,7 +38,7 @@ mod window;
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     append::Appender,
@@ -46,7 +50,7 @@ use self::{
 };
 pub use self::{
     append::{Ack, Pending, Refused},
-    bars::{BarTable, Completeness, History, Refill, Seen, TooLarge},
+    bars::{BarTable, History, Seen, TooLarge},
     batch::{Batch, Mode},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates},
@@ -88,6 +92,8 @@ pub struct Hub {
     committer: Mutex<Option<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
     secret: [u8; 32],
+    /// Bytes that snapshots and the state of views may take together.
+    view_bytes: Arc<Semaphore>,
 }
 
 impl Hub {
@@ -123,6 +129,7 @@ impl Hub {
             options.max_pending_wait,
         );
         Ok(Arc::new(Self {
+            view_bytes: Arc::new(Semaphore::new(options.view_bytes)),
             options,
             engine,
             window,

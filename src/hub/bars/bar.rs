@@ -35,7 +35,7 @@ pub(super) struct Bar {
     /// Records that came when it was complete.
     pub late: u64,
     pub changed: Seen,
-    pub completeness: Completeness,
+    pub(super) completeness: Completeness,
     /// What of the table's bytes is its.
     pub bytes: usize,
     figures: Figures,
@@ -43,10 +43,21 @@ pub(super) struct Bar {
 
 /// Whether all records of a bar were there when it was computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Completeness {
+pub(super) enum Completeness {
     Whole,
     /// Some may have left the ring before.
     Partial,
+}
+
+impl Completeness {
+    /// Of a bar where those that start before `partial_before` may have lost records.
+    pub(super) fn of(start: UnixNanos, partial_before: UnixNanos) -> Self {
+        if start < partial_before {
+            Self::Partial
+        } else {
+            Self::Whole
+        }
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -52,7 +52,7 @@ mod trades;
 
 use std::time::Duration;
 
-pub use self::{bar::Completeness, refill::Refill, table::BarTable};
+pub use self::table::BarTable;
 use crate::model::{Offset, UnixNanos};
 
 /// How long a bar stays open beyond its end for records that are under way.

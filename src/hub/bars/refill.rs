@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, mem, sync::Arc};
 use hashbrown::HashMap;
 
 use super::{
-    BarTable, Completeness, History, Seen, TooLarge,
-    bar::{Bar, State},
+    BarTable, History, Seen, TooLarge,
+    bar::{Bar, Completeness, State},
     keys::{Series, SeriesId, Tag, TradePlace},
 };
 use crate::model::{Offset, UnixNanos};
@@ -99,7 +99,7 @@ impl BarTable {
         })
     }
 
-    /// Whether `take_missing` has something.
+    /// Whether there are such.
     pub fn is_missing(&self) -> bool {
         !self.missing.is_empty()
     }
@@ -111,9 +111,9 @@ impl BarTable {
         }
     }
 
-    /// Merges what a refill computed. `completeness` says whether records of it may have left the
-    /// ring.
-    pub fn refill(&mut self, refill: Refill, completeness: Completeness) -> Result<(), TooLarge> {
+    /// Merges what a refill computed. Bars that start before `partial_before` may have lost records
+    /// to eviction.
+    pub fn refill(&mut self, refill: Refill, partial_before: UnixNanos) -> Result<(), TooLarge> {
         let Refill {
             mut table,
             mut wanted,
@@ -126,7 +126,7 @@ impl BarTable {
         let our = |id: SeriesId| ours.get(id as usize).copied().flatten();
         for (changed, (id, mut bar)) in complete {
             if let Some(id) = our(id) {
-                bar.completeness = completeness;
+                bar.completeness = Completeness::of(bar.start, partial_before);
                 bar.changed = changed;
                 let is_wanted = wanted.remove(&(id, bar.start));
                 self.merge(id, bar, State::Complete, is_wanted);
@@ -135,7 +135,7 @@ impl BarTable {
         for (id, mut series) in (0..).zip(theirs) {
             let Some(id) = our(id) else { continue };
             if let Some(mut bar) = series.open.take() {
-                bar.completeness = completeness;
+                bar.completeness = Completeness::of(bar.start, partial_before);
                 let is_wanted = wanted.remove(&(id, bar.start));
                 self.merge(id, bar, State::Open, is_wanted);
             }

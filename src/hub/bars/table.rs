@@ -82,6 +82,11 @@ impl BarTable {
         }
     }
 
+    /// Length of a bar in nanoseconds.
+    pub fn interval(&self) -> UnixNanos {
+        self.interval
+    }
+
     /// Takes a record as it is stored; offsets rise. What is no record is passed over.
     pub fn see(&mut self, offset: Offset, record: &[u8]) -> Result<(), TooLarge> {
         self.passed(offset);
@@ -222,10 +227,7 @@ impl BarTable {
 
     fn new_bar(&mut self, start: UnixNanos, source: BarSource) -> Bar {
         self.bytes += BAR_BYTES;
-        let completeness = match start < self.history.partial_before {
-            true => Completeness::Partial,
-            false => Completeness::Whole,
-        };
+        let completeness = Completeness::of(start, self.history.partial_before);
         Bar::new(start, source, completeness)
     }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use prost::Message as _;
 
 use super::super::{
-    BarTable, Completeness, History, Seen, TooLarge,
+    BarTable, History, Seen, TooLarge,
     reference::{self, Event},
 };
 use crate::{
@@ -123,7 +123,7 @@ impl Feed {
         for (offset, record) in self.records(self.seek(refill.since()), to) {
             refill.see(offset, record)?;
         }
-        table.refill(refill, Completeness::Whole)?;
+        table.refill(refill, UnixNanos::MIN)?;
         Ok(1)
     }
 

@@ -3,7 +3,7 @@
 use proptest::{collection::vec, prelude::*};
 
 use super::{
-    super::{BarTable, Completeness, History, Seen},
+    super::{BarTable, History, Seen},
     bed::{Feed, INTERVAL, PLENTY, SECOND, table},
 };
 use crate::{
@@ -440,7 +440,7 @@ fn a_bar_whose_records_left_the_ring_is_partial() {
     let mut refill = bench.table.take_missing().unwrap();
     assert_eq!(refill.since(), 0);
     refill.see(0, &stored).unwrap();
-    bench.table.refill(refill, Completeness::Partial).unwrap();
+    bench.table.refill(refill, UnixNanos::MAX).unwrap();
     assert!(bench.sent(OpenBars::Sent)[0].partial);
 }
 
