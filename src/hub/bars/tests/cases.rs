@@ -420,6 +420,72 @@ fn what_a_table_cannot_know_is_read_from_the_ring() {
 }
 
 #[test]
+fn what_is_read_again_keeps_its_corrections_and_can_be_corrected() {
+    use v1::TradeAction::{Cancel, Correct, New};
+    let mut bench = Bench::new();
+    bench.record("a", 1, trade("x", New, "10", "1"));
+    bench.record("a", 2, trade("y", New, "20", "1"));
+    bench.record("a", 12, trade("z", New, "30", "1"));
+    bench.record("a", 2, trade("y", Correct, "21", "1"));
+    let whole_from = 20 * SECOND;
+    bench.table = table(
+        PLENTY,
+        History {
+            first: 4,
+            whole_from,
+            ..History::default()
+        },
+    );
+    bench.seen = Seen::before(4);
+    // Unknown here, so it is of no effect.
+    bench.record("a", 2, trade("y", Cancel, "21", "1"));
+    assert_eq!(bench.sent(OpenBars::Sent), []);
+    assert_eq!(bench.record("a", 3, trade("w", New, "5", "1")), 1);
+    assert_eq!(
+        shown(&bench.sent(OpenBars::LeftOut)),
+        ["a 0: 10 10 5 5 2 7.5 2 3"]
+    );
+    bench.record("a", 3, trade("x", Cancel, "10", "1"));
+    assert_eq!(
+        shown(&bench.sent(OpenBars::LeftOut)),
+        ["a 0: 5 5 5 5 1 5 1 4"]
+    );
+}
+
+#[test]
+fn an_id_goes_to_its_last_trade_wherever_that_was_read() {
+    use v1::TradeAction::{Cancel, New};
+    let mut bench = Bench::new();
+    bench.record("a", 1, trade("x", New, "10", "1"));
+    let whole_from = 20 * SECOND;
+    bench.table = table(
+        PLENTY,
+        History {
+            first: 1,
+            whole_from,
+            ..History::default()
+        },
+    );
+    bench.seen = Seen::before(1);
+    bench.record("a", 21, trade("x", New, "20", "1"));
+    // Brings back the first trade with that id, which has lost it.
+    assert_eq!(bench.record("a", 2, plain("11", "1")), 1);
+    bench.record("a", 22, trade("x", Cancel, "20", "1"));
+    assert_eq!(
+        shown(&bench.sent(OpenBars::Sent)),
+        ["a 0: 10 11 10 11 2 10.5 2 1", "a 20: - - - - - - 0 0"]
+    );
+    // The other way round: a later trade, of an earlier bar, has it now.
+    bench.record("a", 23, trade("u", New, "30", "1"));
+    bench.record("a", -5, trade("u", New, "40", "1"));
+    bench.record("a", 24, trade("u", Cancel, "40", "1"));
+    assert_eq!(
+        shown(&bench.sent(OpenBars::Sent)),
+        ["a -10: - - - - - - 0 2", "a 20: 30 30 30 30 1 30 1 0"]
+    );
+}
+
+#[test]
 fn a_bar_whose_records_left_the_ring_is_partial() {
     let mut bench = Bench::with(
         PLENTY,

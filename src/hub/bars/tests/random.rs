@@ -186,6 +186,8 @@ fn record(now: i64, offset: i64, key: u8, mut payload: Payload) -> v1::Record {
 struct Player {
     feed: Feed,
     now: i64,
+    /// The ingest clock is set back now and then.
+    is_unsteady: bool,
 }
 
 impl Player {
@@ -204,7 +206,12 @@ impl Player {
             } => {
                 self.now += after;
                 let record = record(self.now, offset, key, payload);
-                let at = self.feed.store(record, self.now);
+                let back = if self.is_unsteady && offset % 5 == 0 {
+                    3 * SECOND
+                } else {
+                    0
+                };
+                let at = self.feed.store(record, self.now - back);
                 Ok((false, self.feed.feed(table, at, at + 1)?))
             }
             Op::Clock { after } => {
@@ -224,8 +231,9 @@ proptest! {
     #[test]
     fn what_subscribers_are_sent_is_what_the_reference_computes(
         ops in vec(op(true), 1..60),
+        is_unsteady in any::<bool>(),
     ) {
-        let mut player = Player::default();
+        let mut player = Player { is_unsteady, ..Player::default() };
         let mut table = table(PLENTY, History::default());
         let mut quiet = Subscriber::new(OpenBars::LeftOut);
         let mut curious = Subscriber::new(OpenBars::Sent);
