@@ -116,7 +116,7 @@ impl BarTable {
     }
 
     /// Whether it is for this bar that a refill is made.
-    fn is_wanted(&self, id: SeriesId, start: UnixNanos) -> bool {
+    pub(super) fn is_wanted(&self, id: SeriesId, start: UnixNanos) -> bool {
         let scope = self.scope.as_ref().zip(self.keys.get(id));
         scope.is_some_and(|(scope, series)| scope.wants(series, start))
     }

@@ -205,6 +205,11 @@ impl BarTable {
                 let bar = self.new_bar(when.start, tag.source);
                 return self.late(id, bar, when, input);
             }
+            // What a refill is made for is never dropped of it: there was none yet.
+            Place::Unknown if self.is_wanted(id, when.start) => {
+                let bar = self.new_bar(when.start, tag.source);
+                return self.late(id, bar, when, input);
+            }
             Place::Unknown => return self.unknown(id, when.start, input),
         }
         let changed = self.touch();

@@ -374,6 +374,21 @@ fn a_bar_that_was_dropped_is_read_again() {
 }
 
 #[test]
+fn a_bar_that_never_was_among_dropped_ones_begins_late() {
+    let mut bench = Bench::with(6_000, History::default());
+    for n in 1..40 {
+        bench.record("a", 10 * n, plain("7", "1"));
+        bench.sent(OpenBars::LeftOut);
+        bench.table.release(bench.table.position());
+    }
+    assert_eq!(bench.record("a", 5, plain("9", "1")), 1);
+    assert_eq!(
+        shown(&bench.sent(OpenBars::LeftOut)),
+        ["a 0: 9 9 9 9 1 9 1 1"]
+    );
+}
+
+#[test]
 fn bars_that_were_not_sent_are_not_dropped() {
     let mut bench = Bench::with(6_000, History::default());
     let too_large = (0..40).find_map(|n| {
