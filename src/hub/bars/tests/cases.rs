@@ -468,6 +468,82 @@ fn what_is_read_again_keeps_its_corrections_and_can_be_corrected() {
 }
 
 #[test]
+fn a_backfill_of_what_a_table_cannot_know_is_read_again_once() {
+    let whole_from = 1_000 * SECOND;
+    let mut bench = Bench::with(
+        PLENTY,
+        History {
+            whole_from,
+            ..History::default()
+        },
+    );
+    let refills: Vec<_> = (0..5)
+        .map(|n| bench.record("a", 10 * n, plain("1", "1")))
+        .collect();
+    assert_eq!(refills, [1, 0, 0, 0, 0]);
+    assert_eq!(bench.sent(OpenBars::LeftOut).len(), 4);
+}
+
+#[test]
+fn a_bar_before_one_that_was_read_again_begins_late() {
+    let mut bench = Bench::new();
+    bench.record("a", 1, plain("1", "1"));
+    bench.record("a", 31, plain("3", "1"));
+    let whole_from = 100 * SECOND;
+    bench.table = table(
+        PLENTY,
+        History {
+            first: 2,
+            whole_from,
+            ..History::default()
+        },
+    );
+    bench.seen = Seen::before(2);
+    // By now the newest is complete, by the clock.
+    bench.now = 60 * SECOND;
+    assert_eq!(bench.record("a", 2, plain("1", "1")), 1);
+    assert_eq!(bench.record("a", 21, plain("2", "1")), 0);
+    assert_eq!(
+        shown(&bench.sent(OpenBars::LeftOut)),
+        [
+            "a 30: 3 3 3 3 1 3 1 0",
+            "a 0: 1 1 1 1 2 1 2 1",
+            "a 20: 2 2 2 2 1 2 1 1"
+        ]
+    );
+}
+
+#[test]
+fn an_id_that_went_to_a_bar_not_here_yet_names_nothing_here() {
+    use v1::TradeAction::{Cancel, New};
+    let whole_from = 20 * SECOND;
+    let mut bench = Bench::with(
+        PLENTY,
+        History {
+            whole_from,
+            ..History::default()
+        },
+    );
+    bench.record("a", 21, trade("x", New, "20", "1"));
+    // In one piece: what is read again comes after it.
+    let piece = [trade("x", New, "5", "1"), trade("x", Cancel, "5", "1")];
+    for payload in piece {
+        let record = v1::Record {
+            key: "a".into(),
+            event_time_unix_nanos: Some(SECOND),
+            payload: Some(payload),
+            ..v1::Record::default()
+        };
+        bench.feed.store(record, 0);
+    }
+    assert_eq!(bench.feed.feed(&mut bench.table, 1, 3), Ok(1));
+    assert_eq!(
+        shown(&bench.sent(OpenBars::Sent)),
+        ["a 0: - - - - - - 0 2", "a 20: 20 20 20 20 1 20 1 0"]
+    );
+}
+
+#[test]
 fn an_id_goes_to_its_last_trade_wherever_that_was_read() {
     use v1::TradeAction::{Cancel, New};
     let mut bench = Bench::new();
