@@ -8,11 +8,13 @@ use std::{
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{
+    cursors::Cursors,
     info::Infos,
     keys::{KeyIds, KeyTable, SeenMeta},
     producers::Producers,
     rate::Rate,
     tail::{Life, Tail},
+    timeline::Timeline,
     views::Filters,
 };
 use crate::{
@@ -34,6 +36,7 @@ pub struct Feed {
     pub(super) metrics: FeedMetrics,
     /// The key filters that followers have in use.
     pub(super) filters: Filters,
+    pub(super) cursors: Cursors,
     id: FeedId,
     name: FeedName,
     epoch: Epoch,
@@ -54,6 +57,7 @@ pub(super) struct FeedState {
     /// Bytes appended since keys and marks were last saved.
     pub unsaved_bytes: u64,
     pub last_append: Option<UnixNanos>,
+    timeline: Timeline,
     /// No record comes in before this: clocks step back, rings do not.
     ingest_floor: UnixNanos,
     records: Rate,
@@ -71,6 +75,7 @@ impl Feed {
             seen_to: bounds.tail,
             unsaved_bytes: 0,
             last_append: ring.last_ingest_time(),
+            timeline: Timeline::default(),
             ingest_floor: ring.last_ingest_time().unwrap_or(UnixNanos::MIN),
             records: Rate::new(now),
             bytes: Rate::new(now),
@@ -78,6 +83,7 @@ impl Feed {
         let feed = Self {
             metrics: FeedMetrics::new(spec.name.as_str()),
             filters: Filters::default(),
+            cursors: Cursors::default(),
             id: spec.id,
             name: spec.name.clone(),
             epoch: spec.epoch,
@@ -136,6 +142,11 @@ impl Feed {
             records_per_second: state.records.get(now),
             bytes_per_second: state.bytes.get(now),
         }
+    }
+
+    /// About when what is at `offset` came in; `None`: not known since the server started.
+    pub(super) fn came_in(&self, offset: Offset) -> Option<UnixNanos> {
+        self.state.lock().timeline.at(offset)
     }
 
     /// How long a full ring lasts at the present rate.
@@ -210,6 +221,7 @@ impl Feed {
         state.seen_to = chunk.span().to;
         state.unsaved_bytes += bytes;
         state.last_append = Some(ingest_time);
+        state.timeline.note(chunk.span().from, ingest_time);
         state.records.add(chunk.len() as u64, now);
         state.bytes.add(bytes, now);
         drop(state);

@@ -4,6 +4,7 @@
 mod append;
 mod batch;
 mod commit;
+mod cursors;
 mod error;
 mod feed;
 mod fidelity;
@@ -27,6 +28,7 @@ mod subscribers;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod views;
 mod window;
 
@@ -38,6 +40,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use self::{
     append::Appender,
     commit::{Job, Writer},
+    cursors::CursorDesk,
     keys::KeyLimits,
     stage::StageLimits,
     subscribers::Subscribers,
@@ -46,6 +49,7 @@ use self::{
 pub use self::{
     append::{Ack, Pending, Refused},
     batch::{Batch, Mode},
+    cursors::{Acknowledged, CursorKey, NamedCursor},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates},
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
@@ -59,7 +63,7 @@ pub use self::{
     producers::{ProducerKey, ProducerView},
     registry::FeedChange,
     start::{End, Start, Wanted},
-    subscribers::{SubscriberGuard, SubscriberView},
+    subscribers::{Begun, Registration, SubscriberGuard, SubscriberView},
     tail::{Life, Visible},
     views::{KeyFilter, Origin, View},
 };
@@ -80,7 +84,10 @@ pub struct Hub {
     engine: Arc<dyn Engine>,
     window: Arc<Window>,
     feeds: RwLock<BTreeMap<FeedName, Arc<Feed>>>,
+    /// Moves when a feed comes or goes.
+    feed_list: watch::Sender<u64>,
     subscribers: Subscribers,
+    cursor_desk: CursorDesk,
     appender: Appender,
     jobs: mpsc::Sender<Job>,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -125,7 +132,9 @@ impl Hub {
             engine,
             window,
             feeds: RwLock::new(feeds),
+            feed_list: watch::Sender::new(0),
             subscribers: Subscribers::default(),
+            cursor_desk: CursorDesk::default(),
             appender,
             jobs,
             committer: Mutex::new(Some(committer)),
