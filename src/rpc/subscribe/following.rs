@@ -179,7 +179,8 @@ impl Following {
             }
             self.turned = true;
             if self.list_moved() {
-                self.join().await?;
+                // In a box, as all that is rare: most streams wait, and each pays for the largest.
+                Box::pin(self.join()).await?;
                 continue;
             }
             if std::mem::take(&mut self.may_be_over) {
