@@ -238,7 +238,10 @@ impl Following {
         };
         let list = async {
             match &mut self.list {
-                Some(list) => drop(list.changes.changed().await),
+                Some(list) => {
+                    drop(list.changes.changed().await);
+                    list.stale = true;
+                }
                 None => std::future::pending().await,
             }
         };
