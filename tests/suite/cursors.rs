@@ -115,7 +115,10 @@ async fn a_named_cursor_survives_kill_9_and_goes_on_from_another_connection() {
     filled(&mut feeds, "f", 0..5).await;
     assert_eq!(first(&mut feeds, "board").await, 0, "it went with the feed");
     let list = listed(&server).await;
-    assert!(list.iter().all(|s| s.connected && !s.acknowledged), "{list:?}");
+    assert!(
+        list.iter().all(|s| s.connected && !s.acknowledged),
+        "{list:?}"
+    );
 }
 
 #[tokio::test]

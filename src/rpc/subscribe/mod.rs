@@ -135,47 +135,4 @@ impl Subscription {
     }
 }
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use tokio_stream::StreamExt as _;
-    use tokio_util::sync::CancellationToken;
-
-    use super::{leg::Leg, *};
-    use crate::{
-        hub::{Hub, HubOptions},
-        proto::v1::subscribe_response::Event,
-        store::MemoryEngine,
-    };
-
-    /// Memory of 10,000 idle streams is mostly this, h2's own, and what is behind pointers.
-    #[tokio::test]
-    async fn a_stream_that_waits_is_small() {
-        let engine = Arc::new(MemoryEngine::new());
-        let hub = Hub::open(engine, HubOptions::default()).unwrap();
-        let name = "f".parse().unwrap();
-        hub.create_feed(name, None, None).await.unwrap();
-        let context = Arc::new(Context {
-            hub,
-            heartbeat: Duration::from_secs(10),
-            stopping: CancellationToken::new(),
-        });
-        let selector = v1::Selector {
-            feed: "f".into(),
-            ..v1::Selector::default()
-        };
-        let request = v1::SubscribeRequest {
-            selectors: vec![selector],
-            ..v1::SubscribeRequest::default()
-        };
-        let subscription = open(&context, request, "me".into()).await.unwrap();
-        let leg = size_of::<Leg>();
-        let stream = subscription.into_stream(StreamGuard::open("Subscribe"));
-        let size = size_of_val(&stream);
-        assert!(leg <= 400, "a selector of {leg} bytes");
-        assert!(size <= 1_500, "a stream of {size} bytes");
-        tokio::pin!(stream);
-        let first = stream.next().await.unwrap().unwrap().response();
-        assert!(matches!(first.event, Some(Event::CaughtUp(_))), "{first:?}");
-    }
-}
+mod tests;
