@@ -61,7 +61,8 @@ struct Waiting {
     last_flush: Option<Instant>,
 }
 
-/// The cursor, or `None` to forget it.
+/// Whose, and the cursor, or `None` to forget it.
+type Change = ((FeedId, CursorKey), (Arc<Feed>, Option<NamedCursor>));
 type Changes = HashMap<(FeedId, CursorKey), (Arc<Feed>, Option<NamedCursor>)>;
 
 /// Resolves when it is durable.
@@ -189,11 +190,7 @@ impl Hub {
         self.write_cursor(feed, Some(change)).await
     }
 
-    fn write_cursor(
-        self: &Arc<Self>,
-        feed: &Arc<Feed>,
-        change: Option<((FeedId, CursorKey), (Arc<Feed>, Option<NamedCursor>))>,
-    ) -> Acknowledged {
+    fn write_cursor(self: &Arc<Self>, feed: &Arc<Feed>, change: Option<Change>) -> Acknowledged {
         let (reply, answer) = oneshot::channel();
         let mut waiting = self.cursor_desk.0.lock();
         waiting.changes.extend(change);

@@ -336,6 +336,11 @@ fn end(field: &str, end: Option<&v1::End>, feeds: &Feeds) -> Result<End, Status>
 }
 
 #[cfg(test)]
+#[expect(
+    clippy::unnecessary_wraps,
+    clippy::too_many_lines,
+    reason = "the fields are optional, and the cases are a list"
+)]
 mod tests {
     use tonic_types::StatusExt as _;
 

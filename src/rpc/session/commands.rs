@@ -27,7 +27,7 @@ pub(super) enum Done {
 #[derive(Debug)]
 pub(super) enum Event {
     /// To be carried out now.
-    Command(SessionRequest),
+    Command(Box<SessionRequest>),
     Done(u64, Done),
     Acknowledged(u64, Result<(), Status>),
     /// The client has no more commands.
@@ -42,7 +42,7 @@ pub(super) struct Commands {
     /// Acknowledgements that are not durable yet.
     waiting: VecDeque<(u64, BoxFuture<'static, Result<(), Status>>)>,
     /// Read, but its turn is after those that wait.
-    held: Option<SessionRequest>,
+    held: Option<Box<SessionRequest>>,
 }
 
 impl Commands {
@@ -124,9 +124,9 @@ async fn first(
 
 async fn read(
     requests: Option<&mut Streaming<SessionRequest>>,
-) -> Result<Option<SessionRequest>, Status> {
+) -> Result<Option<Box<SessionRequest>>, Status> {
     match requests {
-        Some(requests) => requests.message().await,
+        Some(requests) => Ok(requests.message().await?.map(Box::new)),
         None => std::future::pending().await,
     }
 }

@@ -115,7 +115,7 @@ impl Session {
 
     fn see_to(&mut self, event: Event) {
         match event {
-            Event::Command(request) => self.begin(request),
+            Event::Command(request) => self.begin(*request),
             Event::Done(id, done) => {
                 let done = self.finish(done);
                 self.answer(id, done);
