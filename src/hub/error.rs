@@ -72,6 +72,16 @@ pub enum AppendError {
 pub enum FollowError {
     #[error("feed \"{feed}\" was deleted")]
     FeedDeleted { feed: FeedName },
+    #[error(
+        "snapshots and bars of other subscribers take all of limits.view_bytes; try again in a moment, or raise it"
+    )]
+    ViewsFull,
+    #[error(
+        "the bars in progress take {bytes} bytes, the limit is {limit}; follow fewer keys in a selector"
+    )]
+    ViewTooLarge { bytes: usize, limit: usize },
+    #[error("the server is stopping; connect again")]
+    Stopping,
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -8,11 +8,14 @@ use std::{
 use parking_lot::{Mutex, MutexGuard, RwLock};
 
 use super::{
+    bar_views::BarViews,
+    conflate::Conflations,
     cursors::Cursors,
     info::Infos,
     keys::{KeyIds, KeyTable, SeenMeta},
     producers::Producers,
     rate::Rate,
+    snapshot::Snapshots,
     tail::{Life, Tail},
     timeline::Timeline,
     views::Filters,
@@ -36,6 +39,9 @@ pub struct Feed {
     pub(super) metrics: FeedMetrics,
     /// The key filters that followers have in use.
     pub(super) filters: Filters,
+    pub(super) conflations: Conflations,
+    pub(super) bar_views: BarViews,
+    pub(super) snapshots: Snapshots,
     pub(super) cursors: Cursors,
     id: FeedId,
     name: FeedName,
@@ -83,6 +89,9 @@ impl Feed {
         let feed = Self {
             metrics: FeedMetrics::new(spec.name.as_str()),
             filters: Filters::default(),
+            conflations: Conflations::default(),
+            bar_views: BarViews::default(),
+            snapshots: Snapshots::default(),
             cursors: Cursors::default(),
             id: spec.id,
             name: spec.name.clone(),

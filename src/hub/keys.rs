@@ -310,6 +310,11 @@ impl KeyTable {
         (from..).zip(entries.iter().map(|entry| &*entry.name))
     }
 
+    /// All keys, in no order.
+    pub(crate) fn known(&self) -> impl Iterator<Item = &KeyEntry> {
+        self.entries.iter()
+    }
+
     /// Keys by name, beginning after `after`.
     pub(crate) fn page(&self, after: Option<&str>) -> impl Iterator<Item = &KeyEntry> {
         use std::ops::Bound::{Excluded, Unbounded};

@@ -2,8 +2,12 @@
 //! derived from records on the way (latest, marks, rates). Knows nothing of gRPC.
 
 mod append;
+mod bar_feed;
+mod bar_views;
+mod bars;
 mod batch;
 mod commit;
+mod conflate;
 mod cursors;
 mod error;
 mod feed;
@@ -22,6 +26,7 @@ mod rate;
 mod read;
 mod registry;
 mod save;
+mod snapshot;
 mod stage;
 mod start;
 mod subscribers;
@@ -35,7 +40,7 @@ mod window;
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
 
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use self::{
     append::Appender,
@@ -48,6 +53,7 @@ use self::{
 };
 pub use self::{
     append::{Ack, Pending, Refused},
+    bars::{BarTable, History, Seen, TooLarge},
     batch::{Batch, Mode},
     cursors::{Acknowledged, CursorKey, NamedCursor},
     error::{AppendError, CatalogError, FollowError},
@@ -93,6 +99,8 @@ pub struct Hub {
     committer: Mutex<Option<JoinHandle<()>>>,
     failed: watch::Receiver<Option<String>>,
     secret: [u8; 32],
+    /// Bytes that snapshots and the state of views may take together.
+    view_bytes: Arc<Semaphore>,
 }
 
 impl Hub {
@@ -128,6 +136,7 @@ impl Hub {
             options.max_pending_wait,
         );
         Ok(Arc::new(Self {
+            view_bytes: Arc::new(Semaphore::new(options.view_bytes)),
             options,
             engine,
             window,

@@ -37,6 +37,8 @@ pub struct HubOptions {
     pub max_event_time_ahead: Duration,
     /// Bytes of the newest records kept in memory for followers.
     pub window_bytes: usize,
+    /// Bytes that snapshots being sent and the state of bars may take.
+    pub view_bytes: usize,
     /// Bytes of uploads that may wait for the disk.
     pub max_pending_bytes: usize,
     /// How long an upload waits for its share of them.
@@ -62,6 +64,7 @@ impl Default for HubOptions {
             max_record_bytes: crate::store::MAX_RECORD_BYTES,
             max_event_time_ahead: Duration::from_secs(24 * 3_600),
             window_bytes: 64 << 20,
+            view_bytes: 512 << 20,
             max_pending_bytes: 32 << 20,
             max_pending_wait: Duration::from_secs(30),
         }

@@ -1,7 +1,7 @@
 //! How a follower comes by its next message: made of the window, or read from the ring away from
 //! the runtime's threads.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     task::{JoinHandle, spawn_blocking},
@@ -10,7 +10,9 @@ use tokio::{
 
 use super::{
     Feed, FollowError,
-    views::{ALL, Choice, Draft, Filter, MAX_BYTES, MAX_PASSED, Origin, Place, Reach, Room, View},
+    views::{
+        ALL, Choice, Draft, Filter, MAX_BYTES, MAX_PASSED, Origin, Pick, Place, Reach, Room, View,
+    },
     window::Window,
 };
 use crate::{
@@ -29,7 +31,7 @@ pub(super) struct Ask {
     pub selector: u32,
     pub filter: Option<Arc<Filter>>,
     /// Only these offsets.
-    pub only: Option<Arc<VecDeque<Offset>>>,
+    pub pick: Option<Arc<Pick>>,
     /// What is not settled yet begins here.
     pub from: Offset,
     /// Nothing is wanted before.
@@ -47,8 +49,8 @@ pub(super) enum Found {
 
 impl Ask {
     fn choice(&self) -> Choice<'_> {
-        match (&self.only, &self.filter) {
-            (Some(only), _) => Choice::Offsets(only),
+        match (&self.pick, &self.filter) {
+            (Some(pick), _) => Choice::Offsets(pick),
             (None, Some(filter)) => Choice::Keys(filter),
             (None, None) => Choice::All,
         }
@@ -58,13 +60,18 @@ impl Ask {
         Draft::new(&self.feed, self.choice(), self.from, self.passed)
     }
 
-    /// Where the message is kept for others; a pick of offsets is for nobody else.
+    /// Where the message is kept for others; some picks of offsets are for nobody else.
     fn place(&self) -> Option<Place> {
-        self.only.is_none().then(|| Place {
+        let pick = match &self.pick {
+            Some(pick) => Some(pick.shared_as?),
+            None => None,
+        };
+        Some(Place {
             feed: self.feed.id(),
             from: self.from,
             filter: self.filter.as_ref().map_or(ALL, |filter| filter.id),
             selector: self.selector,
+            pick,
         })
     }
 
@@ -102,8 +109,17 @@ impl Ask {
                 break;
             }
         }
+        self.skip_to_next(&mut draft);
         let moved = draft.at() > self.passed;
         moved.then(|| draft.finish(self.selector, Origin::Window))?
+    }
+
+    /// Whoever picked offsets has seen what is between them.
+    fn skip_to_next(&self, draft: &mut Draft<'_>) {
+        if let Some(pick) = &self.pick {
+            let next = pick.next_from(draft.at()).unwrap_or(self.limit);
+            draft.skip_to(next.min(self.limit));
+        }
     }
 
     /// A message that another follower had read.
@@ -114,11 +130,16 @@ impl Ask {
     /// Reads one from the ring: several blocks, as many as fill it.
     fn read(&self) -> Result<Found, StoreError> {
         let mut draft = self.draft();
-        while draft.at() < self.limit {
+        loop {
+            self.skip_to_next(&mut draft);
             let at = draft.at();
+            if at >= self.limit {
+                break;
+            }
             let room = match self.feed.ring.read(at, MAX_BYTES)? {
                 Read::Records(chunk) => draft.add(&chunk.slice(Span::new(at, self.limit))),
                 Read::Gap(gap) if at == self.passed => return Ok(Found::Gap(gap)),
+                // What was skipped before it is settled first.
                 Read::Gap(_) | Read::AtTail => break,
             };
             // Not a block that would only be cut.

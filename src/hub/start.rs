@@ -6,7 +6,11 @@ use std::{
 };
 
 use super::{
-    Carried, Feed, Fidelity, FollowError, Follower, Hub, KeyFilter, SlowPolicy, read::read_blocking,
+    Carried, Feed, Fidelity, FollowError, Follower, Hub, KeyFilter, SlowPolicy,
+    follow::{Pages, Plan},
+    read::read_blocking,
+    snapshot,
+    views::Pick,
 };
 use crate::{
     model::{Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
@@ -49,13 +53,17 @@ pub enum End {
 }
 
 /// Where a follower stands when it begins.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Place {
     pub cursor: Offset,
     /// To be told first.
     pub gap: Option<(Epoch, Gap)>,
-    /// Before the second only these offsets, which rise.
-    pub only: Option<(Arc<VecDeque<Offset>>, Offset)>,
+    /// As far as it goes, only these offsets.
+    pub pick: Option<Pick>,
+    /// To be sent first.
+    pub snapshot: Option<Pages>,
+    /// What lies behind is none of the history that was asked for.
+    pub begins_live: bool,
 }
 
 impl Place {
@@ -63,7 +71,18 @@ impl Place {
         Self {
             cursor,
             gap: None,
-            only: None,
+            pick: None,
+            snapshot: None,
+            begins_live: false,
+        }
+    }
+}
+
+impl Place {
+    fn after(self, snapshot: Pages) -> Self {
+        Self {
+            snapshot: Some(snapshot),
+            ..self
         }
     }
 }
@@ -93,9 +112,22 @@ impl Hub {
             End::Now => End::Offset(bounds.tail),
             end @ (End::Never | End::Offset(_) | End::IngestTime(_)) => end,
         };
+        let filter = feed.filters.intern(wanted.filter.clone());
         let place = match wanted.start {
             Start::Earliest => Place::at(bounds.head),
-            Start::New | Start::Snapshot => Place::at(bounds.tail),
+            Start::New => Place {
+                begins_live: true,
+                ..Place::at(bounds.tail)
+            },
+            Start::Snapshot => {
+                let snapshot = snapshot::take(self, feed, filter.as_ref(), wanted.selector);
+                let snapshot = snapshot.await?;
+                Place {
+                    begins_live: true,
+                    ..Place::at(snapshot.as_of)
+                }
+                .after(Pages::of(snapshot))
+            }
             Start::Offset(offset) => {
                 let epoch = feed.epoch();
                 present(feed, Cursor { epoch, offset })
@@ -106,12 +138,12 @@ impl Hub {
                 Place::at(read_blocking(move || first_at(&feed, clock, time)).await?)
             }
             Start::LastPerKey(n) => {
-                let (searched, filter) = (Arc::clone(feed), wanted.filter.clone());
+                let (searched, keys) = (Arc::clone(feed), wanted.filter);
                 let found =
-                    read_blocking(move || last_of_each(&searched, &filter, n as usize)).await?;
-                let first = found.front().copied().unwrap_or(bounds.tail);
+                    read_blocking(move || last_of_each(&searched, &keys, n as usize)).await?;
+                let first = found.first().copied().unwrap_or(bounds.tail);
                 Place {
-                    only: Some((Arc::new(found), bounds.tail)),
+                    pick: Some(Pick::own(found, bounds.tail)),
                     ..Place::at(first)
                 }
             }
@@ -119,10 +151,15 @@ impl Hub {
         Ok(Follower::new(
             Arc::clone(self),
             Arc::clone(feed),
-            wanted.selector,
-            feed.filters.intern(wanted.filter),
-            place,
-            end,
+            Plan {
+                selector: wanted.selector,
+                filter,
+                place,
+                end,
+                fidelity: wanted.fidelity,
+                slow: wanted.slow,
+                carried: wanted.carried,
+            },
         ))
     }
 }
@@ -171,7 +208,7 @@ pub(super) fn first_at(feed: &Feed, clock: Clock, time: UnixNanos) -> Result<Off
 
 /// The offsets of the last `n` records of each wanted key, rising. Looks back ever further, until
 /// every key has n or the ring is at its end.
-fn last_of_each(feed: &Feed, filter: &KeyFilter, n: usize) -> Result<VecDeque<Offset>, StoreError> {
+fn last_of_each(feed: &Feed, filter: &KeyFilter, n: usize) -> Result<Vec<Offset>, StoreError> {
     let bounds = feed.bounds();
     let keys = feed.newest_offsets(|key| filter.wants(key));
     let in_ring = keys
@@ -198,10 +235,10 @@ fn last_of_each(feed: &Feed, filter: &KeyFilter, n: usize) -> Result<VecDeque<Of
     }
     let mut all: Vec<Offset> = found.into_values().flatten().collect();
     all.sort_unstable();
-    Ok(all.into())
+    Ok(all)
 }
 
-fn each_record(
+pub(super) fn each_record(
     feed: &Feed,
     span: Span,
     mut each: impl FnMut(Offset, &[u8]),

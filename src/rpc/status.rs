@@ -158,6 +158,15 @@ pub fn follow(error: &FollowError) -> Status {
             &error.to_string(),
             ErrorDetails::new(),
         ),
+        FollowError::ViewsFull => {
+            let details = ErrorDetails::with_retry_info(Some(RETRY_SOON));
+            let message = error.to_string();
+            status(Code::ResourceExhausted, "VIEWS_FULL", &message, details)
+        }
+        FollowError::ViewTooLarge { .. } => {
+            quota("VIEW_TOO_LARGE", "bytes of a view", &error.to_string())
+        }
+        FollowError::Stopping => stopping(),
         FollowError::Store(error) => store(error),
     }
 }

@@ -113,6 +113,7 @@ pub struct LimitsConfig {
     pub cursors_per_feed: usize,
     pub event_time_ahead: Time,
     pub window_bytes: Size,
+    pub view_bytes: Size,
     pub pending_bytes: Size,
     pub streams_per_connection: u32,
 }
@@ -253,6 +254,7 @@ impl Default for LimitsConfig {
             cursors_per_feed: 10_000,
             event_time_ahead: Time(Duration::from_secs(24 * 3_600)),
             window_bytes: Size::mib(64),
+            view_bytes: Size::mib(512),
             pending_bytes: Size::mib(32),
             streams_per_connection: 10_000,
         }
@@ -398,6 +400,7 @@ impl Config {
             max_record_bytes: bytes(self.limits.record_bytes),
             max_event_time_ahead: self.limits.event_time_ahead.0,
             window_bytes: bytes(self.limits.window_bytes),
+            view_bytes: bytes(self.limits.view_bytes),
             max_pending_bytes: bytes(self.limits.pending_bytes),
             ..HubOptions::default()
         }

@@ -103,7 +103,7 @@ impl Bed {
         &self.disk
     }
 
-    fn connection(&self) -> anyhow::Result<Connection> {
+    pub(super) fn connection(&self) -> anyhow::Result<Connection> {
         let options = ConnectOptions::to(self.authority.as_str());
         Ok(Connection::new(&options)?)
     }
@@ -124,6 +124,15 @@ impl Bed {
             .map_err(|status| crate::cli::exit::explain(&status, &self.authority))
             .context("cannot create the feed")?;
         Ok(())
+    }
+
+    /// One beyond the newest offset of the feed.
+    pub(super) async fn next_offset(&self) -> anyhow::Result<u64> {
+        let name = self.feed.clone();
+        let request = v1::GetFeedRequest { name };
+        let answer = self.connection()?.catalog().get_feed(request).await;
+        let feed = answer.context("cannot look at the feed")?.into_inner().feed;
+        Ok(feed.unwrap_or_default().next)
     }
 
     /// Goes on with an empty feed.

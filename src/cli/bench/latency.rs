@@ -59,8 +59,8 @@ pub(super) struct LatencyArgs {
 }
 
 /// What the uploader's thread has to say.
-struct Uploaded {
-    sent: Sent,
+pub(super) struct Uploaded {
+    pub sent: Sent,
     /// Nanoseconds that records were sent after their time.
     late: Histogram<u64>,
 }
@@ -84,7 +84,8 @@ impl LatencyArgs {
 
         let stretch = Stretch::begin(bed.pid);
         let mut running = crowd.run(Goal::Open);
-        let uploading = self.upload_on_own_thread(bed, load.clone());
+        let (load, records) = (load.clone(), self.records());
+        let uploading = upload_on_own_thread(bed, &self.common, load, records, self.tick);
         let uploaded = tokio::select! {
             uploaded = uploading => uploaded.context("the uploader failed")??,
             failure = running.failure() => return Err(failure),
@@ -121,8 +122,7 @@ impl LatencyArgs {
     }
 
     fn records(&self) -> u64 {
-        let millis = u64::try_from(self.duration.as_millis()).unwrap_or(u64::MAX);
-        (self.rate.saturating_mul(millis) / 1_000).max(1)
+        due_in(self.rate, self.duration).max(1)
     }
 
     fn connections(&self) -> usize {
@@ -152,23 +152,6 @@ impl LatencyArgs {
         crowd.until(Goal::CaughtUp).await
     }
 
-    /// Sends by the clock, whatever the subscribers' thread is busy with.
-    fn upload_on_own_thread(
-        &self,
-        bed: &Bed,
-        load: Load,
-    ) -> oneshot::Receiver<anyhow::Result<Uploaded>> {
-        let (done, uploaded) = oneshot::channel();
-        let (authority, packing) = (bed.authority.clone(), self.common.packing());
-        let (records, tick) = (self.records(), self.tick);
-        thread::spawn(move || {
-            // Nobody waits for it any more when the run has ended otherwise.
-            done.send(upload_by_clock(&authority, &load, packing, records, tick))
-                .ok();
-        });
-        uploaded
-    }
-
     fn describe(&self, report: &mut Report) {
         self.common.describe(report);
         report.option("rate", self.rate);
@@ -177,6 +160,30 @@ impl LatencyArgs {
         report.option("sample", self.sample);
         report.option("tick_micros", nanos(self.tick) / 1_000);
     }
+}
+
+/// Sends by the clock, whatever the subscribers' thread is busy with.
+pub(super) fn upload_on_own_thread(
+    bed: &Bed,
+    common: &CommonArgs,
+    load: Load,
+    records: u64,
+    tick: Duration,
+) -> oneshot::Receiver<anyhow::Result<Uploaded>> {
+    let (done, uploaded) = oneshot::channel();
+    let (authority, packing) = (bed.authority.clone(), common.packing());
+    thread::spawn(move || {
+        // Nobody waits for it any more when the run has ended otherwise.
+        done.send(upload_by_clock(&authority, &load, packing, records, tick))
+            .ok();
+    });
+    uploaded
+}
+
+/// Records of a rate in a time.
+pub(super) fn due_in(rate: u64, time: Duration) -> u64 {
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    rate.saturating_mul(millis) / 1_000
 }
 
 fn upload_by_clock(

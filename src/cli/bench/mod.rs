@@ -1,7 +1,7 @@
 //! `ringfeed bench`: measures a server, and fails when it lost, doubled or changed anything.
 //!
 //! ```text
-//! ingest fanout replay latency idle     one file per work
+//! ingest fanout replay latency idle snapshot   one file per work
 //!   Bed ............ the server: a child of ours, or one that runs
 //!   Load, Pace ..... what is sent, and when; uploader sends it
 //!   Crowd .......... subscribers on connections; Verifier looks at every record
@@ -25,6 +25,7 @@ mod pace;
 mod payload;
 mod replay;
 mod report;
+mod snapshot;
 mod subscriber;
 mod uploader;
 mod verify;
@@ -56,6 +57,7 @@ enum Work {
     Replay(Box<replay::ReplayArgs>),
     Latency(Box<latency::LatencyArgs>),
     Idle(Box<idle::IdleArgs>),
+    Snapshot(Box<snapshot::SnapshotArgs>),
 }
 
 impl BenchArgs {
@@ -114,6 +116,7 @@ impl Work {
             Self::Replay(args) => &args.common,
             Self::Latency(args) => &args.common,
             Self::Idle(args) => &args.common,
+            Self::Snapshot(args) => &args.common,
         }
     }
 
@@ -145,6 +148,7 @@ impl Work {
             Self::Replay(args) => args.run(bed).await?,
             Self::Latency(args) => args.run(bed).await?,
             Self::Idle(args) => args.run(bed).await?,
+            Self::Snapshot(args) => args.run(bed).await?,
         };
         report.figure("fdatasync_micros_before", before);
         let after = limits::fdatasync_micros(bed.disk())?;

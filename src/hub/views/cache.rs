@@ -11,7 +11,7 @@ use std::{
 use hashbrown::HashMap;
 use parking_lot::RwLock;
 
-use super::{View, filter::FilterId};
+use super::{View, filter::FilterId, pick::PickId};
 use crate::{
     metrics::ViewMetrics,
     model::{FeedId, Offset},
@@ -31,6 +31,8 @@ pub(crate) struct Place {
     pub from: Offset,
     pub filter: FilterId,
     pub selector: u32,
+    /// Whose records are picked, not all.
+    pub pick: Option<PickId>,
 }
 
 /// What may be taken at a place.

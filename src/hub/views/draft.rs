@@ -1,6 +1,6 @@
 //! A message in the making: which frames go into it, then one copy of them.
 
-use std::{collections::VecDeque, ops::Range};
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -8,6 +8,7 @@ use super::{
     Origin, View,
     filter::Filter,
     index::{self, Hot},
+    pick::Pick,
 };
 use crate::{
     hub::Feed,
@@ -28,8 +29,8 @@ pub(crate) const MAX_PASSED: u64 = 100_000;
 pub(crate) enum Choice<'a> {
     All,
     Keys(&'a Filter),
-    /// These offsets, rising.
-    Offsets(&'a VecDeque<Offset>),
+    /// These offsets.
+    Offsets(&'a Pick),
 }
 
 /// Whether more may go into a message.
@@ -77,6 +78,11 @@ impl<'a> Draft<'a> {
         self.covers.to
     }
 
+    /// Nothing before `offset` is wanted.
+    pub(crate) fn skip_to(&mut self, offset: Offset) {
+        self.covers.to = self.covers.to.max(offset);
+    }
+
     /// Bytes that may still go in.
     pub(crate) fn left(&self) -> usize {
         MAX_BYTES.saturating_sub(self.bytes)
@@ -114,7 +120,7 @@ impl<'a> Draft<'a> {
                 let frame = body.get(frame.clone()).unwrap_or_default();
                 filter.wants(wire::key_of(index::record_of(frame)))
             }
-            Choice::Offsets(picked) => picked.binary_search(&offset).is_ok(),
+            Choice::Offsets(pick) => pick.has(offset),
         };
         if matches!(choice, Choice::All) {
             return self.add_whole(chunk);

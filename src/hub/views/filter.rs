@@ -77,6 +77,8 @@ pub(crate) const ALL: FilterId = 0;
 #[derive(Debug)]
 pub(crate) struct Filter {
     pub id: FilterId,
+    /// The wanted keys, when they are few and all of them named.
+    few: Option<Box<[String]>>,
     wanted: RwLock<Wanted>,
 }
 
@@ -92,7 +94,9 @@ pub(crate) struct Wanted {
 
 impl Filter {
     fn new(id: FilterId, keys: KeyFilter) -> Self {
+        let named = keys.include.iter().flatten();
         let few = keys.names_few();
+        let few_names = few.then(|| named.filter(|key| keys.wants(key)).cloned().collect());
         let wanted = Wanted {
             keys,
             bits: vec![],
@@ -101,6 +105,7 @@ impl Filter {
         };
         Self {
             id,
+            few: few_names,
             wanted: RwLock::new(wanted),
         }
     }
@@ -117,7 +122,12 @@ impl Filter {
         parking_lot::RwLockWriteGuard::downgrade(wanted)
     }
 
-    pub(super) fn wants(&self, key: &str) -> bool {
+    /// The wanted keys by name, when they are few and there can be no others.
+    pub(crate) fn few_names(&self) -> Option<&[String]> {
+        self.few.as_deref()
+    }
+
+    pub(crate) fn wants(&self, key: &str) -> bool {
         self.wanted.read().has_name(key)
     }
 }

@@ -9,7 +9,7 @@ use std::{
     },
 };
 
-use super::filter::Wanted;
+use super::filter::{Filter, Wanted};
 use crate::{
     hub::{Feed, keys::KeyId},
     model::{Chunk, FRAME_TAG, Offset, Span},
@@ -59,6 +59,34 @@ impl Hot {
 
     pub(crate) fn span(&self) -> Span {
         self.chunk.span()
+    }
+
+    /// Hands out the wanted records of `span`.
+    pub(crate) fn each_wanted<E>(
+        &self,
+        feed: &Feed,
+        filter: Option<&Filter>,
+        span: Span,
+        mut each: impl FnMut(Offset, &[u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(filter) = filter else {
+            let part = self.chunk.slice(span);
+            let body = part.body();
+            let mut all = (part.span().from..).zip(frames(&body));
+            return all.try_for_each(|(offset, frame)| {
+                each(offset, record_of(body.get(frame).unwrap_or_default()))
+            });
+        };
+        let (body, base, index) = (self.chunk.body(), self.span().from, self.index(feed));
+        let range = index_of(span.from, base)..index_of(span.to.min(self.span().to), base);
+        let positions = {
+            let wanted = filter.wanted(feed, index.keys_end());
+            index.positions(&body, range, &wanted)
+        };
+        positions.into_iter().try_for_each(|at| {
+            let frame = body.get(index.frame(at as usize)).unwrap_or_default();
+            each(base + Offset::from(at), record_of(frame))
+        })
     }
 
     pub(crate) fn index(&self, feed: &Feed) -> &Index {

@@ -5,6 +5,8 @@ mod cache;
 mod draft;
 mod filter;
 mod index;
+mod pick;
+mod winners;
 
 use bytes::Bytes;
 
@@ -12,8 +14,10 @@ pub use self::filter::KeyFilter;
 pub(crate) use self::{
     cache::{Cache, Place, Reach},
     draft::{Choice, Draft, MAX_BYTES, MAX_PASSED, Room},
-    filter::{ALL, Filter, Filters},
+    filter::{ALL, Filter, FilterId, Filters},
     index::Hot,
+    pick::Pick,
+    winners::Winners,
 };
 use crate::{
     model::{Chunk, Span, UnixNanos},
@@ -29,7 +33,7 @@ pub struct View {
     /// When the last record passed came in.
     pub last_ingest: Option<UnixNanos>,
     pub origin: Origin,
-    message: BatchMessage,
+    pub(crate) message: BatchMessage,
 }
 
 /// Where records were read.

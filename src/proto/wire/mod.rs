@@ -7,6 +7,7 @@ mod message;
 mod payload;
 mod reader;
 mod refuse;
+mod view;
 
 use std::{borrow::Cow, ops::Range};
 
@@ -20,6 +21,10 @@ use self::{
 pub use self::{
     message::{IngestMessage, Malformed},
     refuse::{Invalid, Reason},
+    view::{
+        BarView, Channels, Observed, QuoteView, ReadingQuality, ReadingView, TradeAction,
+        TradeView, ValueView,
+    },
 };
 use crate::model::{PayloadKind, UnixNanos};
 

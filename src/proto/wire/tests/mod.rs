@@ -4,6 +4,7 @@ mod damage;
 mod differential;
 mod records;
 mod reference;
+mod views;
 
 use prost::Message as _;
 

@@ -1,81 +1,45 @@
-//! The way out: a follower holds a cursor, reads up to the tail, and waits for it to move. Live
-//! is reading near the tail; there is no queue of records, so there is nothing to overflow.
+//! Every record from one place on: a reader holds a cursor, reads up to the tail, and waits for it
+//! to move. Live is reading near the tail; there is no queue of records, so there is nothing to
+//! overflow.
 
-use std::{collections::VecDeque, pin::Pin, sync::Arc, time::Duration};
+use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
     sync::watch,
     time::{Instant, Sleep, sleep_until},
 };
 
-use super::{
-    Carried, End, Feed, Fidelity, FollowError, Hub, Life, SlowPolicy, Visible,
-    read::{Ahead, Ask, Found, read_blocking},
-    start::{Place, first_at},
-    views::{Choice, Draft, Filter, MAX_PASSED, Origin, View},
-};
+use super::Step;
 use crate::{
+    hub::{
+        End, Feed, FollowError, Hub, Life, Visible,
+        read::{Ahead, Ask, Found, read_blocking},
+        start::{Place, first_at},
+        views::{ALL, Choice, Draft, Filter, FilterId, MAX_PASSED, Origin, Pick, View},
+    },
     metrics,
-    model::{self, Cursor, Epoch, Gap, Offset, UnixNanos},
+    model::{self, Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
     store::Clock,
 };
 
 /// How long a filtered follower hears nothing while records pass it by.
 const MAX_SILENCE: Duration = Duration::from_secs(10);
 
-/// What a follower comes upon next.
 #[derive(Debug)]
-pub enum Step {
-    Records(View),
-    /// Bars, and the offsets that they settle.
-    Bars(View),
-    /// A part of the snapshot that was asked for.
-    Snapshot(View),
-    /// The snapshot is complete as of this place; what comes in from there follows.
-    SnapshotComplete(Cursor),
-    /// The slow policy changed how much it gets, from its cursor on.
-    ModeChanged(Fidelity),
-    /// It is too slow, and its policy is to end.
-    TooSlow,
-    Gap {
-        /// The epoch the gap's offsets belong to.
-        epoch: Epoch,
-        gap: Gap,
-        /// What can be read now, in the feed's present epoch.
-        oldest: Offset,
-    },
-    /// Everything visible was seen: `wait`, then ask again.
-    AtTail,
-    /// The end that was asked for.
-    Ended,
-}
-
-/// What it takes to go on where a follower is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Resume {
-    /// `None`: its snapshot was not complete, so it has to begin anew.
-    pub cursor: Option<Cursor>,
-    /// Where it ends: resolved, so that it is the same place again.
-    pub end: End,
-    pub carried: Carried,
-}
-
-/// Follows one feed from one place.
-#[derive(Debug)]
-pub struct Follower {
+pub(super) struct Reader {
     hub: Arc<Hub>,
     feed: Arc<Feed>,
     visible: watch::Receiver<Visible>,
     selector: u32,
     filter: Option<Arc<Filter>>,
-    /// Before the second only these offsets. What is rare is in a box: each stream pays for it.
-    only: Option<Box<(Arc<VecDeque<Offset>>, Offset)>>,
+    /// As far as it goes, only these offsets.
+    pick: Option<Arc<Pick>>,
     /// What was returned is settled up to here.
     cursor: Offset,
     /// Up to here nothing is wanted.
     passed: Passed,
     end: End,
-    /// Still to be told.
+    /// Still to be told. What is rare is in a box: each stream pays for it.
     gap: Option<Box<(Epoch, Gap)>>,
     /// The next message, on its way from the ring.
     ahead: Option<Box<Ahead>>,
@@ -104,7 +68,7 @@ impl Passed {
     }
 }
 
-impl Follower {
+impl Reader {
     /// `selector` is what its messages say they answer.
     pub(super) fn new(
         hub: Arc<Hub>,
@@ -121,7 +85,7 @@ impl Follower {
             visible,
             selector,
             filter,
-            only: place.only.map(Box::new),
+            pick: place.pick.map(Arc::new),
             cursor: place.cursor,
             passed: Passed::none(place.cursor),
             end,
@@ -130,18 +94,18 @@ impl Follower {
         }
     }
 
-    pub fn feed(&self) -> &Arc<Feed> {
+    pub(super) fn feed(&self) -> &Arc<Feed> {
         &self.feed
     }
 
     /// What is settled ends here.
-    pub fn cursor(&self) -> Offset {
+    pub(super) fn cursor(&self) -> Offset {
         self.cursor
     }
 
-    /// How it can be resumed: what was returned is settled, a gap still to be told is not.
-    pub fn resume(&self) -> Resume {
-        let cursor = match self.gap.as_deref() {
+    /// From where it can be resumed: what was returned is settled, a gap still to be told is not.
+    pub(super) fn resume_at(&self) -> Cursor {
+        match self.gap.as_deref() {
             Some((epoch, gap)) => Cursor {
                 epoch: *epoch,
                 offset: gap.span.from,
@@ -150,30 +114,122 @@ impl Follower {
                 epoch: self.feed.epoch(),
                 offset: self.cursor,
             },
-        };
-        Resume {
-            cursor: Some(cursor),
-            end: self.end,
-            carried: Carried::default(),
         }
     }
 
-    /// How much it gets now.
-    pub fn fidelity(&self) -> Fidelity {
-        Fidelity::Full
+    /// Where it ends: resolved, so that it can be resumed.
+    pub(super) fn end(&self) -> End {
+        self.end
     }
 
-    /// Changes how much it gets, or its slow policy, from its cursor on; `None` stays.
-    pub fn change(&mut self, _fidelity: Option<Fidelity>, _slow: Option<SlowPolicy>) {}
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(super) fn filter(&self) -> Option<&Arc<Filter>> {
+        self.filter.as_ref()
+    }
+
+    /// Everything before is settled or known to be of no interest.
+    pub(super) fn passed(&self) -> Offset {
+        self.passed.to
+    }
+
+    pub(super) fn selector(&self) -> u32 {
+        self.selector
+    }
+
+    pub(super) fn filter_id(&self) -> FilterId {
+        self.filter.as_ref().map_or(ALL, |filter| filter.id)
+    }
+
+    pub(super) fn has_gap(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// A message of another view settled everything before `offset`.
+    pub(super) fn settled(&mut self, offset: Offset) {
+        self.move_to(offset);
+    }
+
+    /// Another view has nothing to say of what is before `offset`.
+    pub(super) fn pass(&mut self, offset: Offset) {
+        if offset > self.passed.to {
+            self.passed = Passed {
+                to: offset,
+                since: self.passed.since.or_else(|| Some(Instant::now())),
+                last_ingest: self.passed.last_ingest,
+            };
+        }
+    }
+
+    pub(super) fn has_pick(&self) -> bool {
+        self.pick.is_some()
+    }
+
+    /// From here on only these offsets, as far as the pick goes; `None`: all.
+    pub(super) fn pick(&mut self, pick: Option<Arc<Pick>>) {
+        self.pick = pick;
+        self.ahead = None;
+    }
+
+    /// Leaves out what is between its cursor and the tail: what was passed before is settled
+    /// first. `None`: it is at the tail.
+    pub(super) fn jump(&mut self) -> Option<Step> {
+        if let Some(view) = self.settle_passed() {
+            return Some(Step::Records(view));
+        }
+        let tail = self.feed.bounds().tail;
+        let span = Span::new(self.cursor, tail);
+        if span.is_empty() || self.gap.is_some() {
+            return None;
+        }
+        let gap = Gap {
+            span,
+            count: None,
+            reason: GapReason::Jumped,
+        };
+        self.pick(None);
+        Some(self.come_upon(gap))
+    }
 
     /// What comes next. Safe to cancel: the cursor moves only with what is returned.
-    pub async fn next(&mut self) -> Result<Step, FollowError> {
+    pub(super) async fn next(&mut self) -> Result<Step, FollowError> {
+        let visible = self.look()?;
+        self.next_before(visible, visible.bounds.tail).await
+    }
+
+    /// What comes next, of `most` offsets at the most.
+    pub(super) async fn next_few(&mut self, most: Offset) -> Result<Step, FollowError> {
+        loop {
+            let visible = self.look()?;
+            let tail = visible.bounds.tail;
+            let end = tail.min(self.passed.to.saturating_add(most.max(1)));
+            let step = self.next_before(visible, end).await?;
+            let is_through = self.passed.to >= self.limit(tail);
+            if !matches!(step, Step::AtTail) || is_through {
+                return Ok(step);
+            }
+        }
+    }
+
+    /// What is visible now, unless the feed was deleted.
+    pub(super) fn look(&mut self) -> Result<Visible, FollowError> {
         let visible = *self.visible.borrow_and_update();
         if visible.life == Life::Deleted {
             return Err(FollowError::FeedDeleted {
                 feed: self.feed.name().clone(),
             });
         }
+        Ok(visible)
+    }
+
+    /// What comes next before `tail`, which is taken for the tail.
+    pub(super) async fn next_before(
+        &mut self,
+        visible: Visible,
+        tail: Offset,
+    ) -> Result<Step, FollowError> {
         if let Some(told) = self.gap.take() {
             let (epoch, gap) = *told;
             return Ok(self.tell(epoch, gap));
@@ -184,7 +240,7 @@ impl Follower {
             {
                 return Ok(Step::Records(view));
             }
-            let limit = self.limit(visible.bounds.tail);
+            let limit = self.limit(tail);
             if self.passed.to >= limit {
                 return Ok(self.at_limit(visible));
             }
@@ -209,7 +265,7 @@ impl Follower {
     }
 
     /// Waits until there may be more to come upon.
-    pub async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         let end = match self.end {
             End::IngestTime(time) => {
                 let left = time.saturating_sub(model::now()).max(1_000_000);
@@ -227,7 +283,7 @@ impl Follower {
 
     /// What was passed without a record and not told yet, so that everything up to where it looks
     /// is settled. For whoever is about to say where it is.
-    pub fn settle_passed(&mut self) -> Option<View> {
+    pub(super) fn settle_passed(&mut self) -> Option<View> {
         let draft = Draft::new(&self.feed, Choice::All, self.cursor, self.passed.to);
         let mut view = draft.finish(self.selector, Origin::Window)?;
         view.last_ingest = Some(self.passed.last_ingest).filter(|time| *time != 0);
@@ -246,7 +302,7 @@ impl Follower {
     }
 
     /// The first offset that is not for this follower, as far as it can be known.
-    fn limit(&self, tail: Offset) -> Offset {
+    pub(super) fn limit(&self, tail: Offset) -> Offset {
         match self.end {
             End::Offset(end) => end.min(tail),
             End::Never | End::Now | End::IngestTime(_) => tail,
@@ -254,16 +310,16 @@ impl Follower {
     }
 
     fn ask(&self, limit: Offset) -> Ask {
-        let only = self.only.as_deref();
-        let only = only.filter(|(_, until)| self.passed.to < *until);
+        let pick = self.pick.as_ref();
+        let pick = pick.filter(|pick| self.passed.to < pick.until);
         Ask {
             feed: Arc::clone(&self.feed),
             selector: self.selector,
             filter: self.filter.clone(),
-            only: only.map(|(only, _)| Arc::clone(only)),
+            pick: pick.cloned(),
             from: self.cursor,
             passed: self.passed.to,
-            limit: only.map_or(limit, |(_, until)| limit.min(*until)),
+            limit: pick.map_or(limit, |pick| limit.min(pick.until)),
         }
     }
 
@@ -338,7 +394,7 @@ impl Follower {
     fn read_ahead(&mut self, visible: Visible) {
         let ask = self.ask(self.limit(visible.bounds.tail));
         let hot = || self.hub.window.has(self.feed.id(), ask.passed);
-        let done = ask.passed >= ask.limit || ask.only.is_some();
+        let done = ask.passed >= ask.limit || ask.pick.is_some();
         if !done && ask.passed >= visible.bounds.head && !hot() {
             self.ahead = Some(Box::new(Ahead::begin(ask)));
         }
@@ -376,7 +432,7 @@ impl Follower {
     }
 }
 
-async fn rings(alarm: Option<Pin<Box<Sleep>>>) {
+pub(super) async fn rings(alarm: Option<Pin<Box<Sleep>>>) {
     match alarm {
         Some(alarm) => alarm.await,
         None => std::future::pending().await,

@@ -1,0 +1,5 @@
+//! Tables against the reference, over random records.
+
+mod bed;
+mod cases;
+mod random;
