@@ -7,8 +7,8 @@
 
 mod bars;
 mod bed;
-mod fidelity;
 mod cursors;
+mod fidelity;
 mod flushes;
 mod views;
 

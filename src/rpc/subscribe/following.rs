@@ -294,7 +294,14 @@ impl Following {
             }
             Ok(step) => step,
             Err(error @ FollowError::FeedDeleted { .. }) => return self.leave(at, &error),
-            Err(error) => return Err(status::follow(&error)),
+            // What it needs is not there for this one; the others go on.
+            Err(error @ (FollowError::ViewsFull | FollowError::ViewTooLarge { .. })) => {
+                let id = self.legs.get(at).map_or(0, Leg::selector);
+                return self.end(id, status::follow(&error));
+            }
+            Err(error @ (FollowError::Stopping | FollowError::Store(_))) => {
+                return Err(status::follow(&error));
+            }
         };
         if let Some(leg) = self.legs.get_mut(at) {
             leg.say(step, &mut self.ready);
