@@ -14,7 +14,7 @@ use tonic::{Code, Status, Streaming, transport::Channel};
 
 use crate::harness::{
     Ledger, MIB, Server, Talk, feed_exists, feed_of, number, number_of, one, plain, reason, set,
-    upload, vector, within,
+    stored, upload, vector, within,
 };
 
 type Feeds = FeedServiceClient<Channel>;
@@ -80,10 +80,14 @@ impl Many {
     }
 
     async fn read_until(&mut self, mut enough: impl FnMut(&Self) -> bool) {
-        while !enough(self) {
-            let next = self.step().await.unwrap();
-            assert!(next.is_some(), "the stream ended: {self:?}");
-        }
+        // Heartbeats go on for ever, so each message in time is not enough.
+        let reading = async {
+            while !enough(self) {
+                let next = self.step().await.unwrap();
+                assert!(next.is_some(), "the stream ended: {self:?}");
+            }
+        };
+        within("what is waited for", reading).await;
     }
 
     fn get(&self, selector: u32, feed: &str) -> Option<&Ledger> {
@@ -471,34 +475,90 @@ async fn a_busy_stream_of_many_feeds_beats() {
     assert!(tokens.clone().any(|beat| !beat.resume_token.is_empty()));
 }
 
+/// Views are the hub's matter; here: they reach who asked for them, described first.
 #[tokio::test]
-async fn a_view_is_asked_for_and_a_slow_policy_with_it() {
-    // What they do is the hub's; here: they are taken, and refused by their field.
+async fn a_snapshot_is_described_complete_and_then_live() {
     let server = Server::start().await;
     let mut feeds = server.feeds().await;
     filled(&mut feeds, "f", 0..10).await;
-    let conflated = Selector {
-        fidelity: Some(v1::Fidelity {
-            view: Some(v1::fidelity::View::Conflate(v1::Conflate {
-                interval: Some(Duration {
-                    seconds: 1,
-                    nanos: 0,
-                }),
-            })),
-        }),
+    let snapshot = From::Snapshot(v1::SnapshotStart {});
+    let request = SubscribeRequest {
+        include_info: true,
+        ..one("f", snapshot, None)
+    };
+    let opened = server.feeds().await.subscribe(request).await.unwrap();
+    let mut stream = opened.into_inner();
+    let (mut described, mut latest, mut live) = (vec![], vec![], vec![]);
+    let mut complete = None;
+    while live.is_empty() {
+        let next = within("a response", stream.message())
+            .await
+            .unwrap()
+            .unwrap();
+        match next.event.unwrap() {
+            Event::KeyInfo(update) => described.push(update.key),
+            Event::Snapshot(batch) => {
+                assert!(complete.is_none());
+                for record in batch.records.iter().map(stored) {
+                    assert!(described.contains(&record.key), "{record:?}");
+                    latest.push(number_of(&record));
+                }
+            }
+            Event::SnapshotComplete(told) => {
+                complete = told.as_of;
+                filled(&mut feeds, "f", 10..11).await;
+            }
+            Event::Records(batch) => live.extend(batch.records.iter().map(stored)),
+            Event::CaughtUp(_) | Event::Heartbeat(_) => {}
+            other => panic!("not expected: {other:?}"),
+        }
+    }
+    latest.sort_unstable();
+    assert_eq!(latest, [6, 7, 8, 9]);
+    assert_eq!(complete.unwrap().offset, 10);
+    assert_eq!(number_of(&live[0]), 10);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_too_slow_is_sent_away_with_a_token_when_it_wants_that() {
+    let server = Server::start().await;
+    let mut feeds = server.feeds().await;
+    feed_exists(&mut server.catalog().await, "f", 64 * MIB).await;
+    let slow = Selector {
         slow_policy: Some(v1::SlowPolicy {
-            max_lag_records: 1_000,
+            max_lag_records: 500,
             max_lag: None,
             action: v1::SlowAction::Disconnect.into(),
         }),
-        ..one("f", new(), None).selectors.remove(0)
+        ..one("f", earliest(), None).selectors.remove(0)
     };
-    let mut many = Many::of(&mut feeds, vec![conflated]).await;
+    let mut many = Many::of(&mut server.feeds().await, vec![slow]).await;
     many.read_until(|many| many.get(0, "f").is_some_and(|l| !l.caught_up.is_empty()))
         .await;
-    assert!(!many.token.is_empty());
-    let mut again = Many::resume(&mut feeds, &many.token).await;
+    // It takes nothing of these 24 MB.
+    let large: Vec<Bytes> = (0..100).map(|n| vector("k", n, 1_000)).collect();
+    upload(&mut feeds, vec![plain("f", large); 30])
+        .await
+        .unwrap();
+    let (mut token, mut at) = (String::new(), 0);
+    let ended = loop {
+        match within("a response", many.stream.message()).await {
+            Ok(next) => match next.unwrap().event.unwrap() {
+                Event::Records(batch) => at = batch.covers.unwrap().to,
+                Event::Reconnect(reconnect) => token = reconnect.resume_token,
+                _ => {}
+            },
+            Err(ended) => break ended,
+        }
+    };
+    assert_eq!(
+        (ended.code(), reason(&ended)),
+        (Code::Aborted, "SLOW_SUBSCRIBER".into())
+    );
+    assert!(at < 3_000, "it had everything");
+    let mut again = Many::resume(&mut feeds, &token).await;
+    again.ledgers.insert((0, "f".into()), Ledger::from(at));
     again
-        .read_until(|many| many.get(0, "f").is_some_and(|l| !l.caught_up.is_empty()))
+        .read_until(|many| many.get(0, "f").is_some_and(|l| !l.records.is_empty()))
         .await;
 }

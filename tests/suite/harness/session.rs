@@ -188,10 +188,14 @@ impl Talk {
 
     /// Reads on until `enough`.
     pub(crate) async fn read_until(&mut self, mut enough: impl FnMut(&Self) -> bool) {
-        while !enough(self) {
-            let next = self.step().await.unwrap();
-            assert!(next.is_some(), "the session ended: {self:?}");
-        }
+        // Heartbeats go on for ever, so each message in time is not enough.
+        let reading = async {
+            while !enough(self) {
+                let next = self.step().await.unwrap();
+                assert!(next.is_some(), "the session ended: {self:?}");
+            }
+        };
+        within("what is waited for", reading).await;
     }
 
     /// Reads to the end.
