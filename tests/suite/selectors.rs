@@ -558,7 +558,6 @@ async fn who_is_too_slow_is_sent_away_with_a_token_when_it_wants_that() {
     assert!(at < 3_000, "it had everything");
     let mut again = Many::resume(&mut feeds, &token).await;
     again.ledgers.insert((0, "f".into()), Ledger::from(at));
-    again
-        .read_until(|many| many.get(0, "f").is_some_and(|l| !l.records.is_empty()))
-        .await;
+    // It is let to catch up, though it is as far behind as it was.
+    again.read_to(0, "f", 3_000).await;
 }

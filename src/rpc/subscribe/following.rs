@@ -285,7 +285,10 @@ impl Following {
     /// Says what a leg came upon.
     fn take(&mut self, at: usize, step: Result<Step, FollowError>) -> Result<(), Status> {
         let step = match step {
-            Ok(Step::TooSlow) => {
+            Ok(step @ Step::TooSlow) => {
+                if let Some(leg) = self.legs.get_mut(at) {
+                    leg.say(step, &mut self.ready);
+                }
                 let failure = status::too_slow();
                 let reconnect = self.reconnect(failure.message());
                 self.ready.push_back(reconnect);

@@ -26,6 +26,8 @@ enum Progress {
     Behind,
     /// It was told that it has seen everything.
     CaughtUp,
+    /// It is too slow, and the stream ends.
+    SentAway,
     Done,
 }
 
@@ -124,8 +126,8 @@ impl Leg {
             }
             Step::AtTail => self.caught_up(ready),
             Step::Ended => self.progress = Progress::Done,
-            // The stream's matter: it ends.
-            Step::TooSlow => {}
+            // What is to be said is the stream's matter.
+            Step::TooSlow => self.progress = Progress::SentAway,
         }
     }
 
@@ -262,7 +264,10 @@ impl Leg {
 
     /// How it goes on after what was sent.
     pub(super) fn resume(&self) -> Resume {
-        self.follower.resume()
+        let mut resume = self.follower.resume();
+        // Who was sent away is behind when it comes back: it has to be let to catch up first.
+        resume.carried.is_live &= self.progress != Progress::SentAway;
+        resume
     }
 
     /// Changes how much it gets, or its slow policy.
