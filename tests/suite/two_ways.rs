@@ -4,9 +4,10 @@
 use bytes::Bytes;
 use prost_types::Duration;
 use ringfeed::proto::v1::{
-    Cursor, End, KeyInfo, Now, Selector, SetKeyInfoRequest, SubscribeRequest, SubscribeResponse,
-    end::At, feed_service_client::FeedServiceClient, set_key_info_request::Scope, start::From,
-    subscribe_response::Event,
+    Bars, Conflate, Cursor, End, Fidelity, KeyInfo, Now, Selector, SetKeyInfoRequest,
+    SnapshotStart, SubscribeRequest, SubscribeResponse, end::At,
+    feed_service_client::FeedServiceClient, fidelity::View, set_key_info_request::Scope,
+    start::From, subscribe_response::Event,
 };
 use tonic::{Code, Status, codec::CompressionEncoding, transport::Channel};
 
@@ -119,6 +120,8 @@ fn requests() -> Vec<(&'static str, SubscribeRequest)> {
             offset: 3,
         })
     };
+    let alone =
+        |feed, from, keys: &[&str], not: &[&str]| asking(vec![selector(feed, from, keys, not)]);
     let info = SubscribeRequest {
         include_info: true,
         ..asking(vec![selector("small", from(0), &[], &["c"])])
@@ -130,14 +133,31 @@ fn requests() -> Vec<(&'static str, SubscribeRequest)> {
         }),
         ..asking(vec![selector("small", from(0), &[], &[])])
     };
+    let viewed = |view| {
+        let selector = Selector {
+            fidelity: Some(Fidelity { view: Some(view) }),
+            ..selector("small", from(0), &[], &[])
+        };
+        asking(vec![selector])
+    };
+    let interval = Some(Duration {
+        seconds: 3_600,
+        nanos: 0,
+    });
+    let bars = View::Bars(Bars {
+        interval,
+        include_open: true,
+    });
+    let snapshot = SubscribeRequest {
+        include_info: true,
+        ..alone("small", From::Snapshot(SnapshotStart {}), &[], &["c"])
+    };
     let several = vec![
         selector("small", from(10), &[], &[]),
         selector("large", from(0), &["rare"], &[]),
         selector("evicted", from(0), &[], &["a"]),
         selector("small", from(0), &["nobody"], &[]),
     ];
-    let alone =
-        |feed, from, keys: &[&str], not: &[&str]| asking(vec![selector(feed, from, keys, not)]);
     vec![
         ("small records", alone("small", from(0), &[], &[])),
         ("large records", alone("large", from(7), &[], &[])),
@@ -152,6 +172,9 @@ fn requests() -> Vec<(&'static str, SubscribeRequest)> {
         ),
         ("the tail", alone("small", from(10_000), &[], &[])),
         ("descriptions", info),
+        ("a snapshot", snapshot),
+        ("bars", viewed(bars)),
+        ("conflated", viewed(View::Conflate(Conflate { interval }))),
         ("several selectors", asking(several)),
         ("an unknown feed", alone("unheard-of", from(0), &[], &[])),
         ("no selector", asking(vec![])),

@@ -7,6 +7,7 @@
 
 mod bars;
 mod bed;
+mod cursors;
 mod fidelity;
 mod flushes;
 mod views;
