@@ -58,6 +58,12 @@ pub enum Event {
         selector: u32,
         change: v1::ModeChanged,
     },
+    /// A selector of a session ended by itself: at its end, or for a reason.
+    SelectorEnded {
+        selector: u32,
+        reason: String,
+        message: String,
+    },
     /// The stream broke; the next call of `next` waits and goes on where this one stopped.
     Disconnected {
         reason: String,

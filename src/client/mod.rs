@@ -4,6 +4,7 @@
 //! ```text
 //! ConnectOptions -> Connection -> Uploader       batches, resends what a cut left undecided
 //!                              -> Subscription   resumes by itself, checks P1 and P2
+//!                              -> Session        the same, with selectors that come and go
 //! ```
 
 mod connect;
@@ -13,6 +14,7 @@ mod fake;
 mod ingest;
 mod ledger;
 mod retry;
+mod session;
 mod subscribe;
 
 pub use connect::{
@@ -24,4 +26,5 @@ pub use ledger::{
     Broken, Fault, Fresh, GapEntry, Lane, Ledger, Loss, Offsets, Reopened, Report, record_offset,
 };
 pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, retry, unreachable};
+pub use session::Session;
 pub use subscribe::{SelectorCursor, SubscribeError, Subscription};

@@ -97,9 +97,9 @@ impl Failure {
             SubscribeError::Status(status) | SubscribeError::Dismissed { status, .. } => {
                 Self::Status(status)
             }
-            error @ (SubscribeError::Broken(_) | SubscribeError::Request(_)) => {
-                anyhow!(error).into()
-            }
+            error @ (SubscribeError::Broken(_)
+            | SubscribeError::Refused { .. }
+            | SubscribeError::Request(_)) => anyhow!(error).into(),
         }
     }
 }

@@ -120,7 +120,7 @@ impl<W: Write> Screen<W> {
                 self.heartbeat(&heartbeat);
                 Flow::GoOn
             }
-            Event::Disconnected { .. } => Flow::GoOn,
+            Event::SelectorEnded { .. } | Event::Disconnected { .. } => Flow::GoOn,
         };
         self.printer.flush()?;
         self.flushed.clone_from(&self.printed);
@@ -228,7 +228,8 @@ impl<W: Write> Screen<W> {
             | Event::Bars { .. }
             | Event::Snapshot { .. }
             | Event::SnapshotComplete { .. }
-            | Event::ModeChanged { .. } => None,
+            | Event::ModeChanged { .. }
+            | Event::SelectorEnded { .. } => None,
         };
         match (self.disconnected, now_gone) {
             (false, Some(reason)) => note(&format!("connection lost ({reason}), connecting again")),

@@ -45,6 +45,8 @@ pub struct Lane {
     feed: String,
     /// The next offset, once it is known.
     next: Option<Cursor>,
+    /// It came up by a glob, and may go and come back with another epoch.
+    joined: bool,
     /// Where a stream stands that tells again what we hold; the inner one once it told.
     again: Option<Option<Offset>>,
     snapshot: Snapshot,
@@ -62,6 +64,7 @@ impl Lane {
         };
         Self {
             next: start(selector),
+            joined: false,
             snapshot,
             ..Self::joined(&selector.feed, selector)
         }
@@ -77,6 +80,7 @@ impl Lane {
         Self {
             feed: feed.to_owned(),
             next: None,
+            joined: true,
             again: None,
             snapshot,
             fidelity: selector.fidelity,
@@ -304,7 +308,10 @@ impl Lane {
         if self.is_early() {
             return Err(Fault::Early);
         }
-        let Some(next) = self.next else {
+        let Some(next) = self
+            .next
+            .filter(|next| !(self.joined && epoch > next.epoch))
+        else {
             return Ok((Fresh::All, span.from));
         };
         same_epoch(next.epoch, epoch)?;
@@ -330,7 +337,9 @@ impl Lane {
         self.snapshot = Snapshot::Never;
         let offset = span.to;
         match (self.next, self.again) {
-            (Some(next), Some(_)) if offset < next.offset => self.again = Some(Some(offset)),
+            (Some(next), Some(_)) if epoch == next.epoch && offset < next.offset => {
+                self.again = Some(Some(offset));
+            }
             _ => {
                 self.again = None;
                 self.next = Some(Cursor { epoch, offset });

@@ -6,7 +6,8 @@
 //! ```
 //! What it cannot see: a message that settles nothing (bars with an empty range, part of a snapshot,
 //! a heartbeat) has no number, so one that is lost is missed by nobody; bars that come twice replace
-//! themselves. Of a selector whose start does not say where it is, the first range says so.
+//! themselves. Of a selector whose start does not say where it is, the first range says so; and a feed
+//! of a glob that was deleted and created again begins anew, in a greater epoch.
 
 mod fault;
 mod lane;

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
-use self::resume::Tokens;
+pub(super) use self::resume::{Tokens, go_on};
 use super::{
     Broken, Connection, Event, Ledger, RetryOptions,
     event::{self, is_progress},
@@ -48,6 +48,9 @@ pub enum SubscribeError {
     /// The server broke its promise; what it sent was not handed out.
     #[error("the server broke the order of the feed: {0}")]
     Broken(#[from] Broken),
+    /// The server refused a command of a session; everything else goes on.
+    #[error("{message} ({reason})")]
+    Refused { reason: String, message: String },
     #[error("{0}")]
     Request(&'static str),
 }
@@ -207,7 +210,7 @@ impl Subscription {
             };
             // Of several feeds only the server's token knows.
             if matches!(end, v1::end::At::Now(_)) && selector.feed_globs.is_empty() {
-                match self.next_offset(&selector.feed).await {
+                match next_offset(&self.connection, &selector.feed).await {
                     Ok(next) => *end = v1::end::At::Offset(next),
                     Err(status) if hidden(&status) => {
                         self.ends = Ends::Hidden;
@@ -220,14 +223,6 @@ impl Subscription {
         self.request = request;
         self.ends = Ends::Resolved;
         Ok(())
-    }
-
-    async fn next_offset(&self, feed: &str) -> Result<u64, Status> {
-        let answer = self.connection.call(|mut catalog, _| {
-            let name = feed.to_owned();
-            async move { catalog.get_feed(v1::GetFeedRequest { name }).await }
-        });
-        Ok(answer.await?.feed.unwrap_or_default().next)
     }
 
     /// Every selector stands at its end, as far as that can be told.
@@ -323,6 +318,15 @@ impl Subscription {
         }
         Ok(event::event(response.selector, wire, fresh))
     }
+}
+
+/// The offset that a feed's next record gets.
+pub(super) async fn next_offset(connection: &Connection, feed: &str) -> Result<u64, Status> {
+    let answer = connection.call(|mut catalog, _| {
+        let name = feed.to_owned();
+        async move { catalog.get_feed(v1::GetFeedRequest { name }).await }
+    });
+    Ok(answer.await?.feed.unwrap_or_default().next)
 }
 
 /// The longest silence of a stream that lives.

@@ -54,6 +54,16 @@ fn a_glob_has_a_lane_for_each_feed_and_feeds_may_join_later() {
 }
 
 #[test]
+fn a_feed_of_a_glob_that_was_created_anew_begins_anew() {
+    let mut ledger = Ledger::new(&[globs(None)]);
+    ledger.observe(&batch(EPOCH, 5, 8, &[5])).unwrap();
+    assert!(ledger.observe(&batch(EPOCH - 1, 0, 1, &[0])).is_err());
+    ledger.observe(&batch(EPOCH + 1, 0, 1, &[0])).unwrap();
+    assert!(ledger.observe(&batch(EPOCH + 1, 2, 3, &[2])).is_err());
+    assert_eq!(ledger.lane(0, "f").unwrap().report(None).delivered, 2);
+}
+
+#[test]
 fn a_selector_that_names_its_feed_answers_for_no_other() {
     let mut ledger = ledger(None);
     let other = ledger.observe(&of("g", batch(EPOCH, 0, 1, &[0])));
