@@ -27,7 +27,7 @@ pub(super) enum Reply {
     /// It was carried out.
     Done,
     Refused(&'static str),
-    Say(v1::SubscribeResponse),
+    Say(Box<v1::SubscribeResponse>),
     Ended(u32),
     Fail(Status),
 }
@@ -162,7 +162,7 @@ fn said(request_id: u64, reply: Reply) -> Result<v1::SessionResponse, Status> {
     let event = match reply {
         Reply::Done => answer(""),
         Reply::Refused(reason) => answer(reason),
-        Reply::Say(response) => Event::Response(response),
+        Reply::Say(response) => Event::Response(*response),
         Reply::Ended(selector_id) => Event::Ended(v1::SelectorEnded {
             selector_id,
             ..v1::SelectorEnded::default()

@@ -51,7 +51,7 @@ impl BarEntry<'_> {
         Some(v1::Record {
             key: self.bar.key.clone(),
             event_time_unix_nanos: bar.start_unix_nanos,
-            payload: Some(Payload::Bar(bar.clone())),
+            payload: Some(Payload::Bar(*bar)),
             ..v1::Record::default()
         })
     }

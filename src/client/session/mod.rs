@@ -237,10 +237,12 @@ impl Session {
 
     /// Without a selector there are no heartbeats either.
     fn patience_for_next(&self) -> Duration {
-        match &self.state {
-            State::Open(open) if open.leaving.is_some() => LEAVE,
-            _ if self.selectors.is_empty() && self.pending.is_empty() => Duration::MAX,
-            _ => self.idle,
+        let is_leaving = matches!(&self.state, State::Open(open) if open.leaving.is_some());
+        let is_idle = self.selectors.is_empty() && self.pending.is_empty();
+        match (is_leaving, is_idle) {
+            (true, _) => LEAVE,
+            (false, true) => Duration::MAX,
+            (false, false) => self.idle,
         }
     }
 

@@ -9,11 +9,11 @@ use crate::client::{
 const EPOCH: u64 = 7;
 
 fn say(selector: u32, event: Wire) -> Reply {
-    Reply::Say(v1::SubscribeResponse {
+    Reply::Say(Box::new(v1::SubscribeResponse {
         selector,
         event: Some(event),
         ..v1::SubscribeResponse::default()
-    })
+    }))
 }
 
 fn batch(selector: u32, from: u64, to: u64) -> Reply {
@@ -90,7 +90,14 @@ async fn records(session: &mut Session) -> Vec<(u32, u64)> {
                 return offsets.map(|offset| (selector, offset)).collect();
             }
             Event::SelectorEnded { selector, .. } => return vec![(selector, u64::MAX)],
-            _ => {}
+            Event::CaughtUp { .. } | Event::Disconnected { .. } => {}
+            other @ (Event::Gap { .. }
+            | Event::Heartbeat { .. }
+            | Event::KeyInfo(_)
+            | Event::Bars { .. }
+            | Event::Snapshot { .. }
+            | Event::SnapshotComplete { .. }
+            | Event::ModeChanged { .. }) => panic!("not expected: {other:?}"),
         }
     }
 }

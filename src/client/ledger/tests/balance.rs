@@ -191,8 +191,8 @@ proptest! {
         let mut ledger = observe(&stream.responses[..cut]).unwrap();
         ledger.reopened(Reopened::AtOrBefore);
         // Of an old epoch nothing can be told any more but that it changed.
-        let epochs = (token..cut).filter(|at| is_epoch_change(&stream.responses[*at]));
-        let token = epochs.last().unwrap_or(token);
+        let mut epochs = (token..cut).filter(|at| is_epoch_change(&stream.responses[*at]));
+        let token = epochs.next_back().unwrap_or(token);
         for response in &stream.responses[token..] {
             ledger.observe(response).unwrap();
         }

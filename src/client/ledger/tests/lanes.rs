@@ -10,8 +10,8 @@ fn globs(start: Option<v1::start::From>) -> v1::Selector {
     }
 }
 
-fn snapshot_start() -> Option<v1::start::From> {
-    Some(v1::start::From::Snapshot(v1::SnapshotStart {}))
+fn snapshot_start() -> v1::start::From {
+    v1::start::From::Snapshot(v1::SnapshotStart {})
 }
 
 fn snapshot(as_of: u64, offsets: &[u64]) -> v1::SubscribeResponse {
@@ -94,7 +94,7 @@ fn selectors_of_a_session_are_added_replaced_and_removed() {
 
 #[test]
 fn after_a_snapshot_the_lane_begins_at_its_place() {
-    let mut ledger = ledger(snapshot_start());
+    let mut ledger = ledger(Some(snapshot_start()));
     let early = batch(EPOCH, 0, 5, &[0]);
     assert_eq!(fault(ledger.observe(&early)), Fault::Early);
     ledger.observe(&snapshot(50, &[3, 49, 7])).unwrap();
@@ -117,7 +117,7 @@ fn after_a_snapshot_the_lane_begins_at_its_place() {
 
 #[test]
 fn a_snapshot_that_was_cut_begins_anew_as_of_another_place() {
-    let mut ledger = ledger(snapshot_start());
+    let mut ledger = ledger(Some(snapshot_start()));
     ledger.observe(&snapshot(50, &[3])).unwrap();
     ledger.reopened(Reopened::Behind);
     ledger.observe(&snapshot(60, &[55])).unwrap();
@@ -129,7 +129,7 @@ fn a_snapshot_that_was_cut_begins_anew_as_of_another_place() {
 
 #[test]
 fn a_feed_of_a_glob_comes_with_a_snapshot_or_joins_later_without() {
-    let mut ledger = Ledger::new(&[globs(snapshot_start())]);
+    let mut ledger = Ledger::new(&[globs(Some(snapshot_start()))]);
     ledger.observe(&snapshot(50, &[3])).unwrap();
     let early = batch(EPOCH, 50, 51, &[50]);
     assert_eq!(fault(ledger.observe(&early)), Fault::Early);
