@@ -245,7 +245,10 @@ impl<W: Write> Screen<W> {
         if self.heartbeats == Heartbeats::Urgent && !urgent {
             return;
         }
-        let cursor = heartbeat.cursor.clone().unwrap_or_default();
+        // Globs that match no feed have no place.
+        let Some(cursor) = &heartbeat.cursor else {
+            return;
+        };
         let next = heartbeat.next.as_ref().map_or(0, |next| next.offset);
         let lag = heartbeat.lag.as_ref().and_then(std_duration);
         let lag = lag.filter(|lag| !lag.is_zero());
