@@ -73,6 +73,11 @@ impl ConnectArgs {
     }
 }
 
+/// Whether a name on the command line stands for several.
+pub(super) fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
 /// Reads `250ms`, `10m`, `7d`, `1h30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, Usage> {
     let bad = || {

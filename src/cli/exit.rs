@@ -130,6 +130,9 @@ fn hint(reason: &str, code: Code) -> Option<&'static str> {
         ("SEQUENCE_GAP", _) => {
             Some("records before these were never sent by this producer; send them first")
         }
+        ("SLOW_SUBSCRIBER", _) => {
+            Some("read faster, ask for less (--key, --conflate), or let --slow be jump or conflate")
+        }
         (_, Code::Unauthenticated) => Some("pass --token or set RINGFEED_TOKEN"),
         ("UNKNOWN_FEED", _) => Some("`ringfeed feeds list` shows them"),
         _ => None,

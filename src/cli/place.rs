@@ -19,12 +19,12 @@ pub(super) struct Until(pub(super) At);
 impl FromStr for FromPlace {
     type Err = Usage;
 
-    /// Reads `earliest`, `new`, `snapshot`, `last:N`, an offset, or a time in RFC 3339, which
+    /// Reads `earliest`, `new`, `snapshot`, `cursor`, `last:N`, an offset, or a time in RFC 3339, which
     /// `ingest:` before it makes a time of arrival.
     fn from_str(text: &str) -> Result<Self, Usage> {
         let bad = || {
             Usage::new(format!(
-                "{text:?} is no place to start from: write earliest, new, an offset (812), last:10, or a time (2026-05-25T13:30:00Z, or ingest:2026-05-25T13:30:00Z)"
+                "{text:?} is no place to start from: write snapshot, earliest, new, cursor, an offset (812), last:10, or a time (2026-05-25T13:30:00Z, or ingest:2026-05-25T13:30:00Z)"
             ))
         };
         let time = |text: &str, clock: v1::Clock| {
@@ -38,6 +38,7 @@ impl FromStr for FromPlace {
             "earliest" => Some(From::Earliest(v1::Earliest {})),
             "new" => Some(From::New(v1::New {})),
             "snapshot" => Some(From::Snapshot(v1::SnapshotStart {})),
+            "cursor" => Some(From::NamedCursor(v1::NamedCursor {})),
             _ => match text.split_once(':') {
                 Some(("last", n)) => n.parse().ok().filter(|&n| n > 0).map(From::LastPerKey),
                 Some(("ingest", at)) => time(at, v1::Clock::Ingest),

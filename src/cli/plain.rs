@@ -104,24 +104,33 @@ pub(super) enum Align {
     Right,
 }
 
-/// Rows under a header, as wide as their cells need; the first column gives way where a line
-/// would be longer than the terminal.
+/// Rows under a header, as wide as their cells need; the first columns give way, the widest of them
+/// first, where a line would be longer than the terminal.
 #[derive(Debug)]
 pub(super) struct Columns {
     heads: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
+    /// How many columns give way.
+    yielding: usize,
 }
 
 /// What a terminal has when it does not say otherwise.
 const WIDTH: usize = 80;
-const MIN_FIRST: usize = 12;
+const MIN_YIELDING: usize = 8;
 
 impl Columns {
     pub(super) fn new(heads: &[(&'static str, Align)]) -> Self {
         Self {
             heads: heads.to_vec(),
             rows: Vec::new(),
+            yielding: 1,
         }
+    }
+
+    /// Lets more columns than the first one give way.
+    pub(super) fn yielding(mut self, columns: usize) -> Self {
+        self.yielding = columns;
+        self
     }
 
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -130,16 +139,11 @@ impl Columns {
             .push(cells.map(|cell| escaped(&cell).into_owned()).collect());
     }
 
-    /// Writes the table; `cut` shortens long first cells, which only a terminal wants.
+    /// Writes the table; `cut` shortens long cells of the first columns, which only a terminal wants.
     pub(super) fn write(mut self, out: &mut impl Write, cut: Cut) -> io::Result<()> {
         let mut widths = self.widths();
-        let rest: usize = widths.iter().skip(1).map(|width| width + 2).sum();
-        if let (Cut::ToTerminal, Some(first)) = (cut, widths.first_mut()) {
-            let room = WIDTH.saturating_sub(rest).max(MIN_FIRST);
-            *first = (*first).min(room);
-            for cell in self.rows.iter_mut().filter_map(|row| row.first_mut()) {
-                shorten(cell, *first);
-            }
+        if cut == Cut::ToTerminal {
+            self.shrink(&mut widths);
         }
         let heads: Vec<_> = self
             .heads
@@ -150,6 +154,23 @@ impl Columns {
             writeln!(out, "{}", self.line(row, &widths).trim_end())?;
         }
         Ok(())
+    }
+
+    fn shrink(&mut self, widths: &mut [usize]) {
+        let between = 2 * widths.len().saturating_sub(1);
+        let mut over = (widths.iter().sum::<usize>() + between).saturating_sub(WIDTH);
+        while over > 0 {
+            let first = widths.iter_mut().take(self.yielding);
+            match first.max().filter(|widest| **widest > MIN_YIELDING) {
+                Some(widest) => *widest -= 1,
+                None => break,
+            }
+            over -= 1;
+        }
+        for row in &mut self.rows {
+            let cells = row.iter_mut().zip(&*widths).take(self.yielding);
+            cells.for_each(|(cell, width)| shorten(cell, *width));
+        }
     }
 
     fn widths(&self) -> Vec<usize> {
@@ -219,6 +240,19 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(604_800)), "7 d");
         assert_eq!(duration(Duration::from_millis(40)), "40 ms");
         assert_eq!(ago(Some(0), 7_800_000_000_000), "2 h ago");
+    }
+
+    #[test]
+    fn the_widest_of_several_columns_gives_way_first() {
+        let heads = [("A", Align::Left), ("B", Align::Left), ("C", Align::Left)];
+        let mut table = Columns::new(&heads).yielding(2);
+        table.row(["a".repeat(20), "b".repeat(60), "c".repeat(30)]);
+        let mut out = Vec::new();
+        table.write(&mut out, Cut::ToTerminal).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let row = text.lines().nth(1).unwrap();
+        let widths: Vec<_> = row.split("  ").map(|cell| cell.chars().count()).collect();
+        assert_eq!(widths, [20, 26, 30]);
     }
 
     #[test]

@@ -2,13 +2,14 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    pin::Pin,
     sync::Arc,
 };
 
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
+use tokio_stream::{Stream, wrappers::TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{ConnectOptions, Connection};
@@ -20,12 +21,30 @@ use crate::proto::v1::{
 type Played<T> = tokio_stream::Iter<std::vec::IntoIter<Result<T, Status>>>;
 pub(super) type Script = Vec<Result<v1::SubscribeResponse, Status>>;
 
+/// What a session says to a command.
+#[derive(Clone, Debug)]
+pub(super) enum Reply {
+    /// It was carried out.
+    Done,
+    Refused(&'static str),
+    Say(Box<v1::SubscribeResponse>),
+    Ended(u32),
+    Fail(Status),
+}
+
+/// The replies to each command, in their order; to further ones it says nothing.
+pub(super) type Dialogue = Vec<Vec<Reply>>;
+
 /// What it plays, and what it was asked.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fake {
     /// One for each subscription; without one, nothing ever comes.
     pub(super) subscriptions: Arc<Mutex<VecDeque<Script>>>,
     pub(super) asked: Arc<Mutex<Vec<v1::SubscribeRequest>>>,
+    /// One for each session.
+    pub(super) sessions: Arc<Mutex<VecDeque<Dialogue>>>,
+    /// What each session was told.
+    pub(super) commands: Arc<Mutex<Vec<Vec<v1::SessionRequest>>>>,
     /// For each upload, after how many messages it is cut.
     pub(super) cuts: Arc<Mutex<VecDeque<usize>>>,
     /// By sequence.
@@ -48,7 +67,7 @@ impl Fake {
 impl FeedService for Fake {
     type PublishStream = Played<v1::PublishResponse>;
     type SubscribeStream = Played<v1::SubscribeResponse>;
-    type SessionStream = Played<v1::SessionResponse>;
+    type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 
     async fn ingest(
         &self,
@@ -96,9 +115,24 @@ impl FeedService for Fake {
 
     async fn session(
         &self,
-        _: Request<Streaming<v1::SessionRequest>>,
+        request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        Err(Status::unimplemented(""))
+        let dialogue = self.sessions.lock().pop_front();
+        let dialogue = dialogue.ok_or_else(|| Status::not_found("no more script"))?;
+        let mut requests = request.into_inner();
+        let told = Arc::clone(&self.commands);
+        let index = told.lock().len();
+        told.lock().push(Vec::new());
+        Ok(Response::new(Box::pin(async_stream::stream! {
+            let mut dialogue = dialogue.into_iter();
+            while let Ok(Some(request)) = requests.message().await {
+                let id = request.request_id;
+                told.lock()[index].push(request);
+                for reply in dialogue.next().unwrap_or_default() {
+                    yield said(id, reply);
+                }
+            }
+        })))
     }
 
     async fn get_latest(
@@ -114,4 +148,29 @@ impl FeedService for Fake {
     ) -> Result<Response<v1::AcknowledgeCursorResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+}
+
+fn said(request_id: u64, reply: Reply) -> Result<v1::SessionResponse, Status> {
+    use v1::session_response::Event;
+    let answer = |reason: &str| {
+        Event::Answer(v1::SessionAnswer {
+            request_id,
+            reason: reason.to_owned(),
+            message: String::new(),
+        })
+    };
+    let event = match reply {
+        Reply::Done => answer(""),
+        Reply::Refused(reason) => answer(reason),
+        Reply::Say(response) => Event::Response(*response),
+        Reply::Ended(selector_id) => Event::Ended(v1::SelectorEnded {
+            selector_id,
+            ..v1::SelectorEnded::default()
+        }),
+        Reply::Fail(status) => return Err(status),
+    };
+    Ok(v1::SessionResponse {
+        event: Some(event),
+        ..v1::SessionResponse::default()
+    })
 }

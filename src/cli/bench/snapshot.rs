@@ -165,7 +165,8 @@ impl SnapshotArgs {
                 | Event::Heartbeat { .. }
                 | Event::KeyInfo(_)
                 | Event::Bars { .. }
-                | Event::ModeChanged { .. } => {}
+                | Event::ModeChanged { .. }
+                | Event::SelectorEnded { .. } => {}
             }
         }
         Ok(())

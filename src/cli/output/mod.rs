@@ -1,6 +1,7 @@
 //! Printing records: a table for people, JSON lines and CSV for programs. For the commands that
 //! show records, and `ingest`, which accepts both of the latter.
 
+mod bars;
 pub mod flat;
 mod summary;
 mod table;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use self::table::Table;
 pub use self::{
+    bars::BarEntry,
     summary::{escaped, value_summary},
     table::Colour,
 };
@@ -50,7 +52,8 @@ pub struct Printer<W: Write> {
 enum Style {
     Table(Table),
     Jsonl,
-    Csv { header_due: bool },
+    /// And which header was written.
+    Csv(Option<Rows>),
 }
 
 impl<W: Write> Printer<W> {
@@ -59,7 +62,7 @@ impl<W: Write> Printer<W> {
         let style = match format {
             Format::Table => Style::Table(Table::new(colour)),
             Format::Jsonl => Style::Jsonl,
-            Format::Csv => Style::Csv { header_due: true },
+            Format::Csv => Style::Csv(None),
         };
         Self { out, style }
     }
@@ -69,10 +72,8 @@ impl<W: Write> Printer<W> {
         match &mut self.style {
             Style::Table(table) => table.record(&mut self.out, entry, now),
             Style::Jsonl => writeln!(self.out, "{}", json_object(entry)),
-            Style::Csv { header_due } => {
-                if std::mem::take(header_due) {
-                    write_row(&mut self.out, flat::HEADER)?;
-                }
+            Style::Csv(rows) => {
+                begin(&mut self.out, rows, Rows::Records)?;
                 write_row(
                     &mut self.out,
                     flat::row(entry.feed, entry.epoch, entry.record),
@@ -81,11 +82,29 @@ impl<W: Write> Printer<W> {
         }
     }
 
+    /// Prints a bar of a view. One of prices looks like a record, which `ingest` accepts; one of
+    /// readings has fields of its own.
+    pub fn bar(&mut self, entry: &BarEntry<'_>, now: UnixNanos) -> io::Result<()> {
+        match &mut self.style {
+            Style::Table(table) => table.bar(&mut self.out, entry, now),
+            Style::Jsonl => writeln!(self.out, "{}", bars::json_object(entry)),
+            Style::Csv(rows) => {
+                let record = entry.record();
+                let (kind, cells) = match &record {
+                    Some(record) => (Rows::Records, flat::row(entry.feed, entry.epoch, record)),
+                    None => (Rows::ReadingBars, bars::reading_row(entry)),
+                };
+                begin(&mut self.out, rows, kind)?;
+                write_row(&mut self.out, cells)
+            }
+        }
+    }
+
     /// A remark between records (a gap, a reconnect). Only people see it; programs get records.
     pub fn note(&mut self, text: &str) -> io::Result<()> {
         match &self.style {
             Style::Table(_) => writeln!(self.out, "-- {}", escaped(text)),
-            Style::Jsonl | Style::Csv { .. } => Ok(()),
+            Style::Jsonl | Style::Csv(_) => Ok(()),
         }
     }
 
@@ -95,6 +114,30 @@ impl<W: Write> Printer<W> {
 
     pub fn into_inner(self) -> W {
         self.out
+    }
+}
+
+/// Which columns a CSV has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rows {
+    Records,
+    ReadingBars,
+}
+
+/// Writes the header of the first row. One file has one header.
+fn begin(out: &mut impl Write, written: &mut Option<Rows>, rows: Rows) -> io::Result<()> {
+    match written {
+        Some(written) if *written == rows => Ok(()),
+        Some(_) => Err(io::Error::other(
+            "bars of readings have other columns than those of prices: print --format jsonl, or choose keys of one kind",
+        )),
+        None => {
+            *written = Some(rows);
+            match rows {
+                Rows::Records => write_row(out, flat::HEADER),
+                Rows::ReadingBars => write_row(out, bars::READING_HEADER),
+            }
+        }
     }
 }
 

@@ -22,14 +22,7 @@ pub fn value_summary(record: &v1::Record, info: Option<&v1::KeyInfo>) -> String 
             )
         }
         Some(Payload::Trade(trade)) => trade_summary(trade),
-        Some(Payload::Bar(bar)) => {
-            let prices = [&bar.open, &bar.high, &bar.low, &bar.close].map(|p| decimal(p.as_ref()));
-            let volume = bar
-                .volume
-                .as_ref()
-                .map(|volume| format!(" {}", decimal_text(volume)));
-            format!("{}{}", prices.join(" "), volume.unwrap_or_default())
-        }
+        Some(Payload::Bar(bar)) => bar_summary(bar),
         Some(Payload::Reading(reading)) => reading_summary(reading, info),
         Some(Payload::Status(status)) if status.reason.is_empty() => {
             escaped(&status.state).into_owned()
@@ -38,6 +31,14 @@ pub fn value_summary(record: &v1::Record, info: Option<&v1::KeyInfo>) -> String 
             format!("{}: {}", escaped(&status.state), escaped(&status.reason))
         }
     }
+}
+
+/// `open high low close volume`.
+pub(super) fn bar_summary(bar: &v1::Bar) -> String {
+    let prices = [&bar.open, &bar.high, &bar.low, &bar.close].map(|p| decimal(p.as_ref()));
+    let volume = bar.volume.as_ref().map(decimal_text);
+    let volume = volume.map_or_else(String::new, |volume| format!(" {volume}"));
+    format!("{}{volume}", prices.join(" "))
 }
 
 fn decimal(value: Option<&v1::Decimal>) -> String {

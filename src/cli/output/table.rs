@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use console::{Style, measure_text_width, truncate_str};
 
-use super::{Entry, escaped, value_summary};
+use super::{BarEntry, Entry, escaped, value_summary};
 use crate::{
     model::UnixNanos,
     proto::{
@@ -49,31 +49,61 @@ impl Table {
         entry: &Entry<'_>,
         now: UnixNanos,
     ) -> io::Result<()> {
+        let time = entry.record.event_time_unix_nanos;
+        let cells = [
+            escaped(&entry.record.key).into_owned(),
+            kind(entry.record).to_owned(),
+            value(entry),
+            time.map(|time| age(now, time)).unwrap_or_default(),
+            quality(entry.record).to_owned(),
+        ];
+        self.row(out, time, cells, quality_style(entry.record))
+    }
+
+    /// A bar at its start; its age is that of its end.
+    pub(super) fn bar(
+        &mut self,
+        out: &mut impl Write,
+        entry: &BarEntry<'_>,
+        now: UnixNanos,
+    ) -> io::Result<()> {
+        let end = entry.end();
+        let old = if entry.bar.complete {
+            end.map(|end| age(now, end)).unwrap_or_default()
+        } else {
+            "open".to_owned()
+        };
+        let cells = [
+            escaped(&entry.name()).into_owned(),
+            entry.source().to_owned(),
+            entry.summary(),
+            old,
+            entry.mark(),
+        ];
+        self.row(out, entry.start(), cells, Style::new())
+    }
+
+    fn row(
+        &mut self,
+        out: &mut impl Write,
+        time: Option<UnixNanos>,
+        [key, kind, value, age, mark]: [String; 5],
+        style: Style,
+    ) -> io::Result<()> {
         if self.lines.is_multiple_of(HEADER_EVERY) {
             let header =
                 line(["TIME (UTC)", "KEY", "KIND", "VALUE", "AGE", "Q"].map(str::to_owned));
             writeln!(out, "{}", self.styled(&header, Style::new().bold()))?;
         }
         self.lines = self.lines.wrapping_add(1);
-        let time = entry.record.event_time_unix_nanos;
         let (day, clock) = time.map(day_and_clock).unwrap_or_default();
         if day != self.day {
-            writeln!(
-                out,
-                "{}",
-                self.styled(&format!("-- {day}"), Style::new().dim())
-            )?;
+            let text = format!("-- {day}");
+            writeln!(out, "{}", self.styled(&text, Style::new().dim()))?;
             self.day = day;
         }
-        let text = line([
-            clock,
-            escaped(&entry.record.key).into_owned(),
-            kind(entry.record).to_owned(),
-            value(entry),
-            time.map(|time| age(now, time)).unwrap_or_default(),
-            quality(entry.record).to_owned(),
-        ]);
-        writeln!(out, "{}", self.styled(&text, quality_style(entry.record)))
+        let text = line([clock, key, kind, value, age, mark]);
+        writeln!(out, "{}", self.styled(&text, style))
     }
 
     fn styled(&self, text: &str, style: Style) -> String {

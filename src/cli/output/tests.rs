@@ -1,6 +1,6 @@
 //! What people and programs see, to the byte; and that a printed copy equals the original.
 
-use std::io::Cursor;
+use std::io::{self, Cursor};
 
 use super::*;
 use crate::{
@@ -315,4 +315,127 @@ fn colour_is_only_where_it_is_asked_for() {
             .contains("\u{1b}[31m")
     );
     assert!(!print(Format::Table, &[bad]).contains('\u{1b}'));
+}
+
+fn view_bar(key: &str) -> v1::ViewBar {
+    v1::ViewBar {
+        key: key.to_owned(),
+        complete: true,
+        ..v1::ViewBar::default()
+    }
+}
+
+fn price_bar() -> v1::ViewBar {
+    let Payload::Bar(bar) = bar() else {
+        unreachable!()
+    };
+    v1::ViewBar {
+        bar: Some(v1::Bar {
+            start_unix_nanos: Some(1_464_183_000_000_000_000),
+            interval_nanos: Some(60_000_000_000),
+            ..bar
+        }),
+        source: v1::BarSource::Trade.into(),
+        revision: 2,
+        ..view_bar("AAPL")
+    }
+}
+
+fn reading_bar() -> v1::ViewBar {
+    v1::ViewBar {
+        reading: Some(v1::ReadingBar {
+            start_unix_nanos: 1_464_183_000_000_000_000,
+            interval_nanos: 60_000_000_000,
+            min: Some(16.1),
+            max: Some(17.0),
+            mean: Some(16.620_000_1),
+            last: Some(16.8),
+            count: 12,
+            bad_count: 1,
+            channel: Some(3),
+            exact: Some(v1::ExactReadings {
+                min: decimal("16.10"),
+                ..v1::ExactReadings::default()
+            }),
+        }),
+        source: v1::BarSource::Reading.into(),
+        complete: false,
+        ..view_bar("pi17.temp")
+    }
+}
+
+fn print_bars(format: Format, bars: &[v1::ViewBar]) -> io::Result<String> {
+    let mut printer = Printer::new(format, Colour::Off, Vec::new());
+    for bar in bars {
+        let entry = BarEntry {
+            feed: "f",
+            epoch: 7,
+            bar,
+        };
+        printer.bar(&entry, NOW + 60_000_000_000)?;
+    }
+    Ok(String::from_utf8(printer.into_inner()).unwrap())
+}
+
+#[test]
+fn a_bar_of_prices_can_be_ingested_again() {
+    for format in [Format::Csv, Format::Jsonl] {
+        let text = print_bars(format, &[price_bar()]).unwrap();
+        let mut source = Source::from_reader(Cursor::new(text), None, None).unwrap();
+        let mut copies = Vec::new();
+        while source.next_row(&mut copies).unwrap().is_some() {}
+        assert_eq!(source.broken().first, []);
+        assert_eq!(copies.len(), 1);
+        assert_eq!(copies[0].key, "AAPL");
+        let start = Some(1_464_183_000_000_000_000);
+        assert_eq!(copies[0].event_time_unix_nanos, start);
+        let bar = price_bar().bar.map(Payload::Bar);
+        assert_eq!(copies[0].payload, bar, "{format:?}");
+    }
+}
+
+#[test]
+fn bars_of_readings_have_fields_of_their_own() {
+    let bars = [reading_bar()];
+    assert_eq!(
+        print_bars(Format::Jsonl, &bars).unwrap(),
+        "{\"key\":\"pi17.temp\",\"reading_bar\":{\"start\":\"2016-05-25T13:30:00.000000000Z\",\"interval_nanos\":\"60000000000\",\
+         \"channel\":3,\"min\":\"16.10\",\"max\":17.0,\"mean\":16.6200001,\"last\":16.8,\"count\":\"12\",\"bad_count\":\"1\"},\
+         \"feed\":\"f\",\"epoch\":\"7\",\"view\":{\"source\":\"reading\",\"revision\":0,\"complete\":false,\"late_count\":\"0\",\"partial\":false}}\n"
+    );
+    assert_eq!(
+        print_bars(Format::Csv, &bars).unwrap(),
+        "feed,epoch,key,channel,start,interval_nanos,min,max,mean,last,count,bad_count,revision,complete,late_count,partial\n\
+         f,7,pi17.temp,3,2016-05-25T13:30:00.000000000Z,60000000000,16.10,17.0,16.6200001,16.8,12,1,0,false,0,false\n"
+    );
+    let line = print_bars(Format::Jsonl, &bars).unwrap();
+    assert!(crate::proto::json::parse_line(&line).is_err(), "no record");
+}
+
+#[test]
+fn one_csv_has_one_header() {
+    let mixed = [price_bar(), reading_bar()];
+    let error = print_bars(Format::Csv, &mixed).unwrap_err();
+    assert!(error.to_string().contains("--format jsonl"), "{error}");
+    assert_eq!(
+        print_bars(Format::Jsonl, &mixed).unwrap().lines().count(),
+        2
+    );
+}
+
+#[test]
+fn bars_in_a_table_say_what_they_are_made_of() {
+    let partial = v1::ViewBar {
+        partial: true,
+        ..price_bar()
+    };
+    let table = print_bars(Format::Table, &[price_bar(), reading_bar(), partial]).unwrap();
+    let expected = "\
+TIME (UTC)   KEY                  KIND    VALUE                          AGE Q
+-- 2016-05-25
+13:30:00.000 AAPL                 trade   118.56 132.06 118.5 130.31 …    3s r2
+13:30:00.000 pi17.temp[3]         reading 16.10–17.0, mean 16.62, 1 b…  open
+13:30:00.000 AAPL                 trade   118.56 132.06 118.5 130.31 …    3s prt
+";
+    assert_eq!(table, expected);
 }

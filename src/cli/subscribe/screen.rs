@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    io::Write,
+    io::{self, Write},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::note;
 use crate::{
     cli::{
-        output::{Entry, Printer},
+        output::{BarEntry, Entry, Printer},
         plain,
     },
     client::{Event, GapEntry},
@@ -88,17 +88,22 @@ impl<W: Write> Screen<W> {
                 records,
                 ..
             } => self.records(&feed, epoch, covers, records)?,
-            Event::Snapshot { batch, .. } => {
-                let epoch = batch.as_of.unwrap_or_default().epoch;
-                for record in batch.records {
-                    self.record(&batch.feed, epoch, record)?;
-                }
+            Event::Bars { batch, .. } => self.bars(&batch)?,
+            Event::Snapshot { batch, .. } => self.snapshot(batch)?,
+            Event::SnapshotComplete { feed, as_of, .. } => {
+                self.tell(&format!(
+                    "{feed}: this was the latest of each key as of offset {}; live from here",
+                    as_of.offset
+                ))?;
+                self.place(&feed, as_of);
+                Flow::GoOn
+            }
+            Event::ModeChanged { change, .. } => {
+                self.tell(&mode_text(&change))?;
                 Flow::GoOn
             }
             Event::Gap { feed, gap, .. } => {
-                // In the order in which it happened, also where both go to one terminal.
-                self.printer.flush()?;
-                note(&gap_text(&feed, &gap));
+                self.tell(&gap_text(&feed, &gap))?;
                 self.place(&feed, behind(&gap));
                 Flow::GoOn
             }
@@ -115,10 +120,7 @@ impl<W: Write> Screen<W> {
                 self.heartbeat(&heartbeat);
                 Flow::GoOn
             }
-            Event::Bars { .. }
-            | Event::SnapshotComplete { .. }
-            | Event::ModeChanged { .. }
-            | Event::Disconnected { .. } => Flow::GoOn,
+            Event::SelectorEnded { .. } | Event::Disconnected { .. } => Flow::GoOn,
         };
         self.printer.flush()?;
         self.flushed.clone_from(&self.printed);
@@ -134,8 +136,7 @@ impl<W: Write> Screen<W> {
     ) -> anyhow::Result<Flow> {
         for record in records {
             let offset = self.record(feed, epoch, record)? + 1;
-            let enough = self.left == Some(0);
-            if enough || self.stop.is_cancelled() {
+            if self.is_enough() {
                 self.place(feed, Cursor { epoch, offset });
                 return Ok(Flow::Stop);
             }
@@ -143,6 +144,50 @@ impl<W: Write> Screen<W> {
         let offset = covers.to;
         self.place(feed, Cursor { epoch, offset });
         Ok(Flow::GoOn)
+    }
+
+    /// The latest of each key; the place behind it is only told when it is complete.
+    fn snapshot(&mut self, batch: v1::SnapshotBatch) -> anyhow::Result<Flow> {
+        let epoch = batch.as_of.unwrap_or_default().epoch;
+        for record in batch.records {
+            self.record(&batch.feed, epoch, record)?;
+            if self.is_enough() {
+                return Ok(Flow::Stop);
+            }
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn bars(&mut self, batch: &v1::BarBatch) -> anyhow::Result<Flow> {
+        for bar in &batch.bars {
+            let entry = BarEntry {
+                feed: &batch.feed,
+                epoch: batch.epoch,
+                bar,
+            };
+            self.printer.bar(&entry, now())?;
+            self.left = self.left.map(|left| left - 1);
+            if self.is_enough() {
+                return Ok(Flow::Stop);
+            }
+        }
+        let settled = batch.covers.filter(|covers| covers.from < covers.to);
+        if let Some(v1::OffsetRange { to: offset, .. }) = settled {
+            let epoch = batch.epoch;
+            self.place(&batch.feed, Cursor { epoch, offset });
+        }
+        Ok(Flow::GoOn)
+    }
+
+    fn is_enough(&self) -> bool {
+        self.left == Some(0) || self.stop.is_cancelled()
+    }
+
+    /// Says something in the order in which it happened, also where both go to one terminal.
+    fn tell(&mut self, text: &str) -> io::Result<()> {
+        self.printer.flush()?;
+        note(text);
+        Ok(())
     }
 
     /// Prints a record and returns its offset.
@@ -183,7 +228,8 @@ impl<W: Write> Screen<W> {
             | Event::Bars { .. }
             | Event::Snapshot { .. }
             | Event::SnapshotComplete { .. }
-            | Event::ModeChanged { .. } => None,
+            | Event::ModeChanged { .. }
+            | Event::SelectorEnded { .. } => None,
         };
         match (self.disconnected, now_gone) {
             (false, Some(reason)) => note(&format!("connection lost ({reason}), connecting again")),
@@ -199,7 +245,10 @@ impl<W: Write> Screen<W> {
         if self.heartbeats == Heartbeats::Urgent && !urgent {
             return;
         }
-        let cursor = heartbeat.cursor.clone().unwrap_or_default();
+        // Globs that match no feed have no place.
+        let Some(cursor) = &heartbeat.cursor else {
+            return;
+        };
         let next = heartbeat.next.as_ref().map_or(0, |next| next.offset);
         let lag = heartbeat.lag.as_ref().and_then(std_duration);
         let lag = lag.filter(|lag| !lag.is_zero());
@@ -214,6 +263,25 @@ impl<W: Write> Screen<W> {
             plain::count(heartbeat.lag_records),
         ));
     }
+}
+
+fn mode_text(change: &v1::ModeChanged) -> String {
+    use v1::fidelity::View;
+    let at = change.at.clone().unwrap_or_default();
+    let view = change.fidelity.and_then(|fidelity| fidelity.view);
+    let interval = |wire: Option<prost_types::Duration>| {
+        let interval = wire.as_ref().and_then(std_duration);
+        interval.map_or_else(|| "a while".to_owned(), plain::duration)
+    };
+    let what = match view {
+        None | Some(View::Full(_)) => "every record again".to_owned(),
+        Some(View::Conflate(conflate)) => format!(
+            "at most one record per key in {}, to keep up",
+            interval(conflate.interval)
+        ),
+        Some(View::Bars(bars)) => format!("bars of {}", interval(bars.interval)),
+    };
+    format!("{}: from offset {} on {what}", at.feed, at.offset)
 }
 
 /// Where it goes on after a gap.
@@ -260,8 +328,6 @@ impl<W: Write> std::fmt::Debug for Screen<W> {
 
 #[cfg(test)]
 mod tests {
-    use std::io;
-
     use super::*;
     use crate::cli::output::{Colour, Format};
 
@@ -353,5 +419,96 @@ mod tests {
             gap_text("f", &gap),
             "gap in f: offsets 10..1500 (1,490 records) were evicted before they could be read; going on at 1500"
         );
+    }
+
+    fn snapshot(offsets: &[u64]) -> Event {
+        let records = offsets.iter().map(|&offset| {
+            let record = v1::Record {
+                key: format!("k{offset}"),
+                offset,
+                ..v1::Record::default()
+            };
+            record.encode_to_vec().into()
+        });
+        Event::Snapshot {
+            selector: 0,
+            batch: v1::SnapshotBatch {
+                feed: "f".to_owned(),
+                as_of: Some(v1::Cursor::default()),
+                records: records.collect(),
+            },
+        }
+    }
+
+    fn wide() -> Pipe {
+        Pipe {
+            room: usize::MAX,
+            written: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_place_is_behind_a_snapshot_only_when_it_is_complete() {
+        let mut pipe = wide();
+        let mut screen = screen(&mut pipe, None);
+        screen.show(snapshot(&[3, 1])).unwrap();
+        assert_eq!(offset(&screen), None);
+        let as_of = Cursor {
+            epoch: 1,
+            offset: 9,
+        };
+        let complete = Event::SnapshotComplete {
+            selector: 0,
+            feed: "f".to_owned(),
+            as_of,
+        };
+        screen.show(complete).unwrap();
+        assert_eq!(offset(&screen), Some(9));
+    }
+
+    #[test]
+    fn records_of_a_snapshot_and_bars_count_as_well() {
+        let mut pipe = wide();
+        let mut screen = screen(&mut pipe, Some(3));
+        assert_eq!(screen.show(snapshot(&[3])).unwrap(), Flow::GoOn);
+        let bars = |from, to| Event::Bars {
+            selector: 0,
+            batch: v1::BarBatch {
+                feed: "f".to_owned(),
+                epoch: 1,
+                covers: Some(v1::OffsetRange { from, to }),
+                bars: vec![v1::ViewBar::default()],
+            },
+        };
+        assert_eq!(screen.show(bars(0, 0)).unwrap(), Flow::GoOn);
+        assert_eq!(offset(&screen), None, "nothing was settled");
+        assert_eq!(screen.show(bars(3, 7)).unwrap(), Flow::Stop);
+        drop(screen);
+        assert_eq!(pipe.written.iter().filter(|&&b| b == b'\n').count(), 3);
+    }
+
+    #[test]
+    fn a_changed_mode_says_what_comes_now() {
+        let text = |view| {
+            mode_text(&v1::ModeChanged {
+                fidelity: Some(v1::Fidelity { view }),
+                at: Some(v1::Cursor {
+                    feed: "f".to_owned(),
+                    epoch: 1,
+                    offset: 7,
+                }),
+            })
+        };
+        let interval = Some(prost_types::Duration {
+            seconds: 0,
+            nanos: 250_000_000,
+        });
+        let conflate = v1::fidelity::View::Conflate(v1::Conflate { interval });
+        assert_eq!(
+            text(Some(conflate)),
+            "f: from offset 7 on at most one record per key in 250 ms, to keep up"
+        );
+        let full = v1::fidelity::View::Full(v1::Full {});
+        assert_eq!(text(Some(full)), "f: from offset 7 on every record again");
     }
 }

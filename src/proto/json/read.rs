@@ -13,7 +13,14 @@ use super::{
 };
 
 /// What `subscribe` prints beyond what a producer may set: read, and dropped.
-const SERVER_FIELDS: [&str; 5] = ["offset", "ingest_time", "time_assigned", "feed", "epoch"];
+const SERVER_FIELDS: [&str; 6] = [
+    "offset",
+    "ingest_time",
+    "time_assigned",
+    "feed",
+    "epoch",
+    "view",
+];
 /// Beyond it a double does not hold every integer.
 const MAX_EXACT_INTEGER: u64 = 1 << 53;
 
