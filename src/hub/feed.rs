@@ -14,6 +14,7 @@ use super::{
     rate::Rate,
     tail::{Life, Tail},
     views::Filters,
+    wills::Wills,
 };
 use crate::{
     metrics::{FeedMetrics, RingFigures},
@@ -48,6 +49,7 @@ pub struct Feed {
 pub(super) struct FeedState {
     pub keys: KeyTable,
     pub producers: Producers,
+    pub wills: Wills,
     pub infos: Infos,
     /// The records before it are in `keys`.
     pub seen_to: Offset,
@@ -67,6 +69,7 @@ impl Feed {
         let state = FeedState {
             keys: KeyTable::default(),
             producers: Producers::default(),
+            wills: Wills::default(),
             infos: Infos::default(),
             seen_to: bounds.tail,
             unsaved_bytes: 0,

@@ -9,6 +9,7 @@ mod keys;
 mod latest;
 mod page;
 mod producers;
+mod publish;
 mod request;
 mod selector;
 pub mod status;
@@ -16,12 +17,13 @@ mod stream;
 mod subscribe;
 mod subscribers;
 mod token;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::{ingest::IngestRoute, subscribe::SubscribeRoute};
+pub use self::{subscribe::SubscribeRoute, upload::UploadRoute};
 use crate::{
     hub::Hub,
     proto::v1::{
@@ -41,6 +43,8 @@ pub struct Context {
     pub hub: Arc<Hub>,
     /// Time between heartbeats of a subscriber that names none.
     pub heartbeat: Duration,
+    /// Bytes that a device may have in flight.
+    pub publish_window: u64,
     /// Cancelled when the server stops: streams end with a resume token.
     pub stopping: CancellationToken,
 }
@@ -58,9 +62,9 @@ impl Services {
         }
     }
 
-    /// The generated service behind a faster Subscribe and Ingest.
-    pub fn feed_service(&self) -> SubscribeRoute<IngestRoute<FeedServiceServer<Self>>> {
-        let generated = IngestRoute::new(self.clone(), self.generated_feed_service());
+    /// The generated service behind a faster Subscribe, Ingest and Publish.
+    pub fn feed_service(&self) -> SubscribeRoute<UploadRoute<FeedServiceServer<Self>>> {
+        let generated = UploadRoute::new(self.clone(), self.generated_feed_service());
         SubscribeRoute::new(Arc::clone(&self.context), generated)
     }
 

@@ -18,7 +18,7 @@ use self::{
     refuse::Refused,
 };
 pub use self::{
-    message::{IngestMessage, Malformed},
+    message::{IngestMessage, Malformed, PublishMessage},
     refuse::{Invalid, Reason},
 };
 use crate::model::{PayloadKind, UnixNanos};
