@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! ConnectOptions -> Connection -> Uploader       batches, resends what a cut left undecided
+//!                              -> Publisher      an ack per batch, goes on after a cut
 //!                              -> Subscription   resumes from its own cursors, checks P1 and P2
 //! ```
 
@@ -11,6 +12,7 @@ mod connect;
 mod fake;
 mod ingest;
 mod ledger;
+mod publish;
 mod retry;
 mod subscribe;
 
@@ -19,5 +21,6 @@ pub use connect::{
 };
 pub use ingest::{UploadError, UploadEvent, UploadOptions, UploadSummary, Uploader};
 pub use ledger::{Broken, Fault, GapEntry, Lane, Ledger, Report, record_offset};
-pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, retry, unreachable};
+pub use publish::{PublishError, PublishOptions, Published, Publisher, Receipt};
+pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, is_fenced, retry, unreachable};
 pub use subscribe::{Event, SelectorCursor, SubscribeError, Subscription};

@@ -1,6 +1,7 @@
 //! What needs no process: who is told what while a flush is under way or after it failed.
 
 mod bed;
+mod devices;
 mod flushes;
 mod views;
 

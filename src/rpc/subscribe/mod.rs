@@ -293,6 +293,7 @@ mod tests {
         let context = Arc::new(Context {
             hub,
             heartbeat: Duration::from_secs(10),
+            publish_window: 1 << 20,
             stopping: CancellationToken::new(),
         });
         let selector = v1::Selector {
