@@ -24,6 +24,7 @@ mod harness;
 mod immediate;
 mod ingest;
 mod metrics;
+mod publish;
 mod slow;
 mod small_frames;
 mod stop;

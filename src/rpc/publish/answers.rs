@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Answers that a device has not read. Beyond it nothing more is read of the device.
-const MAX_UNREAD_BYTES: usize = 4 << 20;
+const MAX_UNREAD_BYTES: usize = 8 << 20;
 /// What one answer costs beside its bytes.
 const ANSWER_OVERHEAD: usize = 128;
 
@@ -99,20 +99,24 @@ impl Queue {
         self.granted.load(Relaxed)
     }
 
-    /// Sends an answer that grants so many bytes; waits while the device does not read.
-    pub(super) async fn push(&self, event: Event, grants: u64) {
+    /// Sends an answer that grants so many bytes; while the device does not read, not before
+    /// `hurry`.
+    pub(super) async fn push(&self, event: Event, grants: u64, hurry: impl Future<Output = ()>) {
         let answer = v1::PublishResponse {
             event: Some(event),
             ..v1::PublishResponse::default()
         };
         let cost = (answer.encoded_len() + ANSWER_OVERHEAD).min(MAX_UNREAD_BYTES);
-        let room = Arc::clone(&self.room)
-            .acquire_many_owned(u32::try_from(cost).unwrap_or(u32::MAX))
-            .await;
+        let cost = u32::try_from(cost).unwrap_or(u32::MAX);
+        let room = tokio::select! {
+            biased;
+            room = Arc::clone(&self.room).acquire_many_owned(cost) => room.ok(),
+            () = hurry => None,
+        };
         self.send(Item::Answer {
             answer,
             grants,
-            _room: room.ok(),
+            _room: room,
         });
     }
 

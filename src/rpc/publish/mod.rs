@@ -4,8 +4,8 @@
 //! ```text
 //! messages -> Device, a task of its own -> hub/append -> acks -> Queue -> Answers -> the wire
 //! ```
-//! The task reads on while the device does not: what it sends is bounded by its credit, and what it
-//! has not read by the queue.
+//! The task reads on while the device does not: what is on its way is bounded by the credit, which
+//! comes back only with answers that went out. It pauses when 8 MiB of answers wait.
 
 mod ack;
 mod answers;
@@ -90,7 +90,7 @@ async fn run(
                 next: Some(next),
                 credit_bytes: context.publish_window,
             });
-            queue.push(answer, 0).await;
+            queue.push(answer, 0, std::future::ready(())).await;
             let mut device = Device {
                 context,
                 feed,
@@ -258,7 +258,7 @@ impl Device {
             match ack {
                 Ok(ack) => {
                     bytes += sent.bytes;
-                    self.queue.push(Event::Ack(ack::of(&sent, ack)), 0).await;
+                    self.push(Event::Ack(ack::of(&sent, ack)), 0).await;
                     next = self.acks.next().now_or_never().flatten();
                 }
                 Err(error) => failure = Some(status::append(&error)),
@@ -266,9 +266,21 @@ impl Device {
         }
         if bytes > 0 {
             let credit = Event::Credit(v1::PublishCredit { bytes });
-            self.queue.push(credit, bytes).await;
+            self.push(credit, bytes).await;
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// A device that does not read is not waited for when its stream is to end.
+    async fn push(&mut self, event: Event, grants: u64) {
+        let (upload, stopping) = (&self.upload, &self.context.stopping);
+        let ending = async {
+            tokio::select! {
+                () = upload.fenced() => {}
+                () = stopping.cancelled() => {}
+            }
+        };
+        self.queue.push(event, grants, ending).await;
     }
 }
 
