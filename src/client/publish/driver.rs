@@ -198,6 +198,7 @@ impl Driver {
 
     /// Says hello and goes on where the server is.
     async fn open(&mut self) -> Result<Stream, Over> {
+        #[expect(clippy::disallowed_methods, reason = "bounded in bytes, by the credit")]
         let (requests, queue) = mpsc::unbounded_channel();
         let hello = v1::PublishHello {
             feed: self.options.feed.clone(),

@@ -70,6 +70,10 @@ pub(in crate::rpc) struct Answers {
 }
 
 pub(super) fn queue(guard: StreamGuard) -> (Queue, Answers) {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "bounded in bytes: each answer has a permit"
+    )]
     let (items, taken) = mpsc::unbounded_channel();
     let granted = Arc::new(AtomicU64::new(0));
     let left = CancellationToken::new();

@@ -39,7 +39,7 @@ async fn credit_comes_back_with_the_acks() {
         }
         credit -= bytes;
         sent.push(bytes);
-        device.requests.send(request).unwrap();
+        device.requests.try_send(request).unwrap();
     }
     while credit < WINDOW {
         match device.next().await.unwrap().unwrap() {

@@ -6,10 +6,13 @@ use ringfeed::proto::v1::{
     self, feed_service_client::FeedServiceClient, publish_request::Command, publish_response::Event,
 };
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming, transport::Channel};
 
 use crate::harness::within;
+
+/// More than any test sends: the client must not be what holds a device back.
+const QUEUED: usize = 1 << 18;
 
 pub(crate) fn hello(feed: &str, producer: &str) -> v1::PublishHello {
     v1::PublishHello {
@@ -39,7 +42,7 @@ pub(crate) fn ack_of(event: Event) -> v1::PublishAck {
 }
 
 pub(crate) struct Device {
-    pub(crate) requests: mpsc::UnboundedSender<v1::PublishRequest>,
+    pub(crate) requests: mpsc::Sender<v1::PublishRequest>,
     answers: Streaming<v1::PublishResponse>,
     /// Sizes of what came.
     pub(crate) sizes: Vec<usize>,
@@ -51,9 +54,9 @@ impl Device {
         feeds: &mut FeedServiceClient<Channel>,
         first: v1::PublishRequest,
     ) -> Self {
-        let (requests, queue) = mpsc::unbounded_channel();
-        requests.send(first).unwrap();
-        let opened = feeds.publish(UnboundedReceiverStream::new(queue));
+        let (requests, queue) = mpsc::channel(QUEUED);
+        requests.try_send(first).unwrap();
+        let opened = feeds.publish(ReceiverStream::new(queue));
         let opened = within("a stream", opened).await.unwrap();
         Self {
             requests,
@@ -79,7 +82,7 @@ impl Device {
 
     pub(crate) fn send(&self, first_sequence: u64, records: Vec<Bytes>) {
         // The stream may be over: then its answers say so.
-        drop(self.requests.send(batch(first_sequence, records)));
+        drop(self.requests.try_send(batch(first_sequence, records)));
     }
 
     /// The next answer; `None` at the end.

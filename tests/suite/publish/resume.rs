@@ -62,7 +62,8 @@ async fn a_device_cut_at_random_goes_on_by_its_hello_and_is_stored_once() {
             device.send(first, numbers(first..first + count));
             first += count;
         }
-        next = next.max(first);
+        // What was cut before it arrived is sent again by a later life; the last one ends it.
+        next = if cut == CUTS { first } else { next.max(first) };
         let read = if cut == CUTS {
             batches
         } else {
@@ -294,7 +295,7 @@ async fn a_hello_that_cannot_be_taken_says_which_part() {
     let again = v1::PublishRequest {
         command: Some(v1::publish_request::Command::Hello(good())),
     };
-    device.requests.send(again).unwrap();
+    device.requests.try_send(again).unwrap();
     let refused = device.end().await.unwrap_err();
     assert_eq!(crate::harness::violated_field(&refused), "hello");
     drop(device);
