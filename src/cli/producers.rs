@@ -37,10 +37,11 @@ impl ProducersArgs {
         let mut table = Columns::new(&[
             ("PRODUCER", Align::Left),
             ("FEED", Align::Left),
+            ("PRINCIPAL", Align::Left),
             ("SEQUENCE", Align::Right),
             ("REFUSED", Align::Right),
             ("LAST SEEN", Align::Left),
-            ("OPEN", Align::Left),
+            ("CONNECTED", Align::Left),
         ]);
         let mut request = v1::ListProducersRequest {
             feed: self.feed.unwrap_or_default(),
@@ -67,14 +68,19 @@ impl ProducersArgs {
     }
 }
 
-fn row(producer: v1::Producer) -> [String; 6] {
+fn row(producer: v1::Producer) -> [String; 7] {
     let seen = producer.last_seen_time.as_ref().and_then(timestamp_nanos);
     [
         producer.producer,
         producer.feed,
-        plain::count(producer.durable_sequence),
+        producer.principal,
+        match producer.durable_sequence {
+            // Sequences count from 1: it never sent a record.
+            0 => "-".to_owned(),
+            sequence => plain::count(sequence),
+        },
         plain::count(producer.refused),
         plain::ago(seen, now()),
-        if producer.connected { "yes" } else { "" }.to_owned(),
+        if producer.connected { "yes" } else { "no" }.to_owned(),
     ]
 }

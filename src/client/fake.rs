@@ -9,7 +9,10 @@ use std::{
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
-use tokio_stream::{Stream, wrappers::TcpListenerStream};
+use tokio_stream::{
+    Stream,
+    wrappers::{ReceiverStream, TcpListenerStream},
+};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{ConnectOptions, Connection};
@@ -49,7 +52,13 @@ pub(super) struct Fake {
     pub(super) cuts: Arc<Mutex<VecDeque<usize>>>,
     /// By sequence.
     pub(super) stored: Arc<Mutex<BTreeMap<u64, Bytes>>>,
+    /// Plays the server's side of each Publish.
+    pub(super) device: Option<DeviceScript>,
 }
+
+/// Gets what a device sends, and gives what it is answered.
+pub(super) type DeviceScript = fn(Streaming<v1::PublishRequest>) -> Answers;
+pub(super) type Answers = ReceiverStream<Result<v1::PublishResponse, Status>>;
 
 impl Fake {
     pub(super) async fn start(&self) -> Connection {
@@ -65,7 +74,7 @@ impl Fake {
 
 #[async_trait]
 impl FeedService for Fake {
-    type PublishStream = Played<v1::PublishResponse>;
+    type PublishStream = Answers;
     type SubscribeStream = Played<v1::SubscribeResponse>;
     type SessionStream = Pin<Box<dyn Stream<Item = Result<v1::SessionResponse, Status>> + Send>>;
 
@@ -94,9 +103,10 @@ impl FeedService for Fake {
 
     async fn publish(
         &self,
-        _: Request<Streaming<v1::PublishRequest>>,
+        request: Request<Streaming<v1::PublishRequest>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        Err(Status::unimplemented(""))
+        let script = self.device.ok_or_else(|| Status::unimplemented(""))?;
+        Ok(Response::new(script(request.into_inner())))
     }
 
     async fn subscribe(

@@ -5,6 +5,8 @@
 //! ConnectOptions -> Connection -> Uploader       batches, resends what a cut left undecided
 //!                              -> Subscription   resumes by itself, checks P1 and P2
 //!                              -> Session        the same, with selectors that come and go
+//!                              -> Publisher      an ack per batch, goes on after a cut
+//!                              -> Subscription   resumes from its own cursors, checks P1 and P2
 //! ```
 
 mod connect;
@@ -13,6 +15,7 @@ mod event;
 mod fake;
 mod ingest;
 mod ledger;
+mod publish;
 mod retry;
 mod session;
 mod subscribe;
@@ -25,6 +28,7 @@ pub use ingest::{UploadError, UploadEvent, UploadOptions, UploadSummary, Uploade
 pub use ledger::{
     Broken, Fault, Fresh, GapEntry, Lane, Ledger, Loss, Offsets, Reopened, Report, record_offset,
 };
-pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, retry, unreachable};
+pub use publish::{PublishError, PublishOptions, Published, Publisher, Receipt};
+pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, is_fenced, retry, unreachable};
 pub use session::Session;
 pub use subscribe::{SelectorCursor, SubscribeError, Subscription};

@@ -62,6 +62,8 @@ pub fn retry(status: &Status) -> Retry {
         | Code::Unimplemented
         | Code::OutOfRange
         | Code::DataLoss => Retry::Never,
+        // Whoever took our name would be pushed out, and come back to push us out.
+        Code::Aborted if is_fenced(status) => Retry::Never,
         // Without a time it is a limit that waiting does not lift.
         Code::ResourceExhausted => after().map_or(Retry::Never, Retry::After),
         Code::Cancelled
@@ -83,6 +85,12 @@ pub fn unreachable(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Whether another device or process has the producer's name now.
+pub fn is_fenced(status: &Status) -> bool {
+    let info = status.get_details_error_info();
+    info.is_some_and(|info| info.reason == "PRODUCER_FENCED")
 }
 
 /// Whether the server does not let us know: a token for one thing need not be one for another.
@@ -208,6 +216,17 @@ mod tests {
         let details = ErrorDetails::with_retry_info(Some(Duration::from_secs(3)));
         let status = Status::with_error_details(Code::ResourceExhausted, "", details);
         assert_eq!(retry(&status), Retry::After(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn whoever_was_fenced_does_not_come_back() {
+        assert_eq!(retry(&Status::aborted("")), Retry::Backoff);
+        let reason = |reason| ErrorDetails::with_error_info(reason, "ringfeed", []);
+        let fenced = reason("PRODUCER_FENCED");
+        let fenced = Status::with_error_details(Code::Aborted, "", fenced);
+        assert_eq!(retry(&fenced), Retry::Never);
+        let other = Status::with_error_details(Code::Aborted, "", reason("OTHER"));
+        assert_eq!(retry(&other), Retry::Backoff);
     }
 
     #[test]

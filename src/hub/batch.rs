@@ -6,7 +6,9 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Feed,
     append::Refused,
+    hello::Errand,
     keys::{KeyId, KeyLimits, KeyTable, SeenMeta},
+    lease::{Lease, ProducerGuard},
     producers::ProducerKey,
 };
 use crate::{
@@ -45,6 +47,10 @@ pub struct Batch {
     new_keys: Vec<(usize, Arc<str>)>,
     /// Of the feed's keys, when they were looked up.
     removals: u64,
+    /// Whoever may store it; a fenced one may not.
+    pub(super) lease: Option<Arc<Lease>>,
+    /// What is to be done with it beside storing.
+    pub(super) errand: Option<Box<Errand>>,
 }
 
 impl Batch {
@@ -65,7 +71,16 @@ impl Batch {
             refused: vec![],
             new_keys: vec![],
             removals: 0,
+            lease: None,
+            errand: None,
         }
+    }
+
+    /// Is stored only as long as the upload speaks for its producer.
+    #[must_use]
+    pub fn under(mut self, upload: &ProducerGuard) -> Self {
+        self.lease = Some(Arc::clone(upload.lease()));
+        self
     }
 
     /// Checks `records` as they came and takes them in.

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{Chunk, FeedId, Visibility},
-    store::{Append, Engine, StoreError},
+    store::{Append, Engine, Space, StoreError},
 };
 
 /// So much is appended at once, even while a flush is under way.
@@ -156,6 +156,7 @@ impl Writer {
         for (id, born) in &group.births {
             save::put_mark(self.engine.as_ref(), group.feed.id(), *id, born)?;
         }
+        self.put_all(&group.entries)?;
         let chunk = group.feed.ring.append(Append {
             records: std::mem::take(&mut group.frames),
             ingest_time: group.ingest_time,
@@ -173,6 +174,13 @@ impl Writer {
     fn save_beyond(&self, group: &Group) -> Result<(), StoreError> {
         for producer in &group.beyond_blocks {
             save::mark(self.engine.as_ref(), &group.feed, *producer)?;
+        }
+        self.put_all(&group.entries_behind)
+    }
+
+    fn put_all(&self, entries: &[(Vec<u8>, Option<Vec<u8>>)]) -> Result<(), StoreError> {
+        for (key, value) in entries {
+            self.engine.put(Space::Catalog, key, value.as_deref())?;
         }
         Ok(())
     }

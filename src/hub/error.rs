@@ -59,6 +59,10 @@ pub enum AppendError {
     ProducerLimit { limit: usize },
     #[error("the feed was deleted")]
     FeedDeleted,
+    #[error(
+        "another device or process uploads under this producer's name now, so this one was stopped; give each of them a name of its own, and do not connect this one again before the other has ended"
+    )]
+    Fenced,
     #[error("the server could not keep up for {seconds} s; send this batch again later")]
     Overloaded { seconds: u64 },
     #[error("the server is stopping; connect again")]

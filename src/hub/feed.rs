@@ -19,6 +19,7 @@ use super::{
     tail::{Life, Tail},
     timeline::Timeline,
     views::Filters,
+    wills::Wills,
 };
 use crate::{
     metrics::{FeedMetrics, RingFigures},
@@ -57,6 +58,7 @@ pub struct Feed {
 pub(super) struct FeedState {
     pub keys: KeyTable,
     pub producers: Producers,
+    pub wills: Wills,
     pub infos: Infos,
     /// The records before it are in `keys`.
     pub seen_to: Offset,
@@ -77,6 +79,7 @@ impl Feed {
         let state = FeedState {
             keys: KeyTable::default(),
             producers: Producers::default(),
+            wills: Wills::default(),
             infos: Infos::default(),
             seen_to: bounds.tail,
             unsaved_bytes: 0,

@@ -15,10 +15,12 @@ mod fidelity;
 mod flush;
 mod follow;
 mod glob;
+mod hello;
 mod info;
 mod keys;
 mod last;
 mod last_page;
+mod lease;
 mod mark;
 mod options;
 mod producers;
@@ -35,6 +37,7 @@ mod tail;
 mod tests;
 mod timeline;
 mod views;
+mod wills;
 mod window;
 
 use std::{collections::BTreeMap, sync::Arc, thread::JoinHandle, time::Duration};
@@ -61,9 +64,11 @@ pub use self::{
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
     follow::{Follower, Resume, Step},
     glob::{Globs, InvalidGlob},
+    hello::{Hello, Welcome},
     info::InfoScope,
     keys::LatestBy,
     last::{KeyView, LatestPage, LatestRecord},
+    lease::ProducerGuard,
     mark::SequenceError,
     options::{AutoCreate, HubOptions},
     producers::{ProducerKey, ProducerView},
@@ -72,6 +77,7 @@ pub use self::{
     subscribers::{Begun, Registration, SubscriberGuard, SubscriberView},
     tail::{Life, Visible},
     views::{KeyFilter, Origin, View},
+    wills::{InvalidWill, Will},
 };
 use crate::{
     metrics,
@@ -181,16 +187,6 @@ impl Hub {
         self.appender.submit(feed, batch).await
     }
 
-    /// Notes that a producer uploads, until the guard is dropped.
-    pub fn connect_producer(&self, feed: &Arc<Feed>, key: &ProducerKey) -> ProducerGuard {
-        let guard = ProducerGuard {
-            feed: Arc::clone(feed),
-            key: key.clone(),
-        };
-        guard.count(u32::saturating_add);
-        guard
-    }
-
     /// Becomes `Some` with the cause when the store failed for good.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.failed.clone()
@@ -217,6 +213,7 @@ impl Hub {
             }
         }
         self.observe(&feeds);
+        self.tell_wills(&feeds).await;
         Ok(())
     }
 
@@ -270,28 +267,6 @@ impl Hub {
             save::now(self.engine.as_ref(), feed)?;
         }
         self.engine.close()
-    }
-}
-
-/// A producer that uploads; dropping it says that it is gone.
-#[derive(Debug)]
-pub struct ProducerGuard {
-    feed: Arc<Feed>,
-    key: ProducerKey,
-}
-
-impl ProducerGuard {
-    fn count(&self, change: impl FnOnce(u32, u32) -> u32) {
-        let mut state = self.feed.state();
-        state
-            .producers
-            .count(&self.key, |uploads| change(uploads, 1));
-    }
-}
-
-impl Drop for ProducerGuard {
-    fn drop(&mut self) {
-        self.count(u32::saturating_sub);
     }
 }
 

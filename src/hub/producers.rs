@@ -4,7 +4,10 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde::{Deserialize, Serialize};
 
-use super::mark::{Mark, SequenceError};
+use super::{
+    lease::Lease,
+    mark::{Mark, SequenceError},
+};
 use crate::model::{MarkNote, Principal, ProducerName, UnixNanos};
 
 /// Who uploads: names are unique within a principal.
@@ -45,8 +48,8 @@ pub struct ProducerView {
 pub(crate) struct Producers {
     ids: HashMap<ProducerKey, u32>,
     states: Vec<ProducerState>,
-    /// Open uploads, of producers not yet known as well.
-    uploads: HashMap<ProducerKey, u32>,
+    /// Who uploads, for producers not yet known as well.
+    uploads: HashMap<ProducerKey, Arc<Lease>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -150,13 +153,32 @@ impl Producers {
         self.states.len()
     }
 
-    /// Changes the number of open uploads of a producer.
-    pub(crate) fn count(&mut self, key: &ProducerKey, change: impl FnOnce(u32) -> u32) {
-        let uploads = self.uploads.entry(key.clone()).or_default();
-        *uploads = change(*uploads);
-        if *uploads == 0 {
+    /// Lets `lease` upload from now on. Returns who did before.
+    pub(crate) fn open(&mut self, key: &ProducerKey, lease: &Arc<Lease>) -> Option<Arc<Lease>> {
+        self.uploads.insert(key.clone(), Arc::clone(lease))
+    }
+
+    /// An upload ended. Whether it spoke for the producer to the end.
+    pub(crate) fn close(&mut self, key: &ProducerKey, lease: &Arc<Lease>) -> bool {
+        let speaks = self.speaks(key, lease);
+        if speaks {
             self.uploads.remove(key);
         }
+        speaks
+    }
+
+    pub(crate) fn speaks(&self, key: &ProducerKey, lease: &Arc<Lease>) -> bool {
+        let newest = self.uploads.get(key);
+        newest.is_some_and(|newest| Arc::ptr_eq(newest, lease))
+    }
+
+    pub(crate) fn is_connected(&self, key: &ProducerKey) -> bool {
+        self.uploads.contains_key(key)
+    }
+
+    /// The connected ones, and since when.
+    pub(crate) fn uploads(&self) -> impl ExactSizeIterator<Item = (&ProducerKey, UnixNanos)> {
+        self.uploads.iter().map(|(key, lease)| (key, lease.since))
     }
 
     pub(crate) fn connected(&self) -> u64 {
@@ -178,7 +200,7 @@ impl Producers {
         };
         ProducerView {
             durable_sequence: state.durable,
-            connected: self.uploads.contains_key(&key),
+            connected: self.is_connected(&key),
             last_seen: state.last_seen,
             refused: state.refused,
             producer: key.producer,

@@ -263,9 +263,10 @@ impl Hub {
         })
     }
 
-    /// A feed's producers by name.
+    /// A feed's producers by name; those as well that are connected or left a will, and never sent
+    /// a record.
     pub fn producers(&self, feed: &Feed) -> Vec<ProducerView> {
-        let mut views: Vec<_> = feed.state().producers.views().collect();
+        let mut views = feed.state().producer_views();
         views.sort_by(|a, b| (&a.producer, &a.principal).cmp(&(&b.producer, &b.principal)));
         views
     }

@@ -12,9 +12,10 @@ use super::{
     keys::{KeyId, KeyLimits, SeenMeta},
     last_page::{self, Saved},
     producers::ProducerState,
+    wills,
 };
 use crate::{
-    model::{FeedId, Offset, PayloadKind, Span},
+    model::{self, FeedId, Offset, PayloadKind, Span},
     proto::{v1::KeyInfo, wire},
     store::{Engine, Space, StoreError},
 };
@@ -99,6 +100,11 @@ pub(super) fn load(engine: &dyn Engine, feed: &Feed) -> Result<(), StoreError> {
             drop(state.infos.set(&scope, Some(info)));
         }
     }
+    let now = model::now();
+    for (_, value) in engine.scan(Space::Catalog, &wills::prefix(feed.id()))? {
+        let kept = state.wills.load(&value, now);
+        kept.map_err(|e| damaged("a will", &e))?;
+    }
     replay(feed, &mut state, saved_to)
 }
 
@@ -133,11 +139,10 @@ pub(super) fn delete(engine: &dyn Engine, feed: FeedId) -> Result<(), StoreError
     let small = [
         (Space::Latest, prefix.to_vec()),
         (Space::Marks, prefix.to_vec()),
+        (Space::Catalog, info_prefix(feed)),
+        (Space::Catalog, wills::prefix(feed)),
     ];
-    for (space, prefix) in small
-        .into_iter()
-        .chain([(Space::Catalog, info_prefix(feed))])
-    {
+    for (space, prefix) in small {
         for (key, _) in engine.scan(space, &prefix)? {
             engine.put(space, &key, None)?;
         }

@@ -11,6 +11,7 @@ use super::{
     feed::FeedState,
     keys::{KeyLimits, SeenMeta},
     producers::{ProducerKey, ProducerState, TooMany},
+    wills::Entry,
 };
 use crate::{
     model::{self, Chunk, Frames, MarkRun, Span, UnixNanos, Visibility},
@@ -54,6 +55,10 @@ pub(super) struct Group {
     pub births: Vec<(u32, ProducerState)>,
     /// Producers that went beyond what a block notes: their last records were refused.
     pub beyond_blocks: Vec<u32>,
+    /// Small entries that must be durable before it is answered for.
+    pub entries: Vec<Entry>,
+    /// Small entries that speak of its records.
+    pub entries_behind: Vec<Entry>,
     /// When followers see it; as the feed was when the group was begun.
     pub visibility: Visibility,
     /// Where each producer was before, and where it came to.
@@ -83,13 +88,18 @@ impl Group {
             marks: vec![],
             births: vec![],
             beyond_blocks: vec![],
+            entries: vec![],
+            entries_behind: vec![],
             moves: vec![],
             answers: vec![],
         }
     }
 
     pub(super) fn needs_flush(&self) -> bool {
-        !self.seen.is_empty() || !self.beyond_blocks.is_empty()
+        !self.seen.is_empty()
+            || !self.beyond_blocks.is_empty()
+            || !self.entries.is_empty()
+            || !self.entries_behind.is_empty()
     }
 
     /// Answers every batch: durable.
@@ -228,6 +238,9 @@ impl Staging {
 fn take(group: &mut Group, mut batch: Batch, limits: StageLimits) -> Result<Ack, AppendError> {
     let feed = Arc::clone(&group.feed);
     let mut state = feed.state();
+    if batch.lease.as_ref().is_some_and(|lease| lease.is_fenced()) {
+        return Err(AppendError::Fenced);
+    }
     let atomic = batch.mode == Mode::Atomic;
     if atomic {
         all_valid(&batch)?;
@@ -236,6 +249,9 @@ fn take(group: &mut Group, mut batch: Batch, limits: StageLimits) -> Result<Ack,
         epoch: feed.epoch(),
         ..Ack::default()
     };
+    if let Some(errand) = batch.errand.take() {
+        errand.run(&mut state, group, &mut batch, &mut ack)?;
+    }
     let numbered = match batch.producer.take() {
         Some((key, first)) => Some(admit(&mut state, group, &batch, &key, first, limits)?),
         None => None,

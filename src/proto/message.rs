@@ -221,6 +221,12 @@ pub fn padded(mut response: v1::SubscribeResponse) -> v1::SubscribeResponse {
     response
 }
 
+/// As `padded`, of an answer to a device.
+pub fn padded_answer(mut response: v1::PublishResponse) -> v1::PublishResponse {
+    response.padding = Bytes::from_static(padding(response.encoded_len()));
+    response
+}
+
 fn padding(len: usize) -> &'static [u8] {
     let short = MIN_MESSAGE_BYTES.saturating_sub(len);
     ZEROS.get(..short).unwrap_or_default()

@@ -1,6 +1,6 @@
 //! FeedService, method by method.
 
-use std::pin::Pin;
+use std::{pin::Pin, sync::Arc};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -9,9 +9,9 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
     Services, cursors, ingest, latest,
+    publish::{self, Answers},
     request::principal,
     session::{Said, Session},
-    status,
     stream::{StreamGuard, unary},
     subscribe::{self, Outgoing},
 };
@@ -30,6 +30,21 @@ impl Services {
         let stored = ingest::run(&self.context, request.into_inner(), caller).await;
         guard.end(stored.as_ref().err());
         stored.map(Response::new)
+    }
+
+    /// Publish, its messages as they lie on the wire.
+    pub(super) fn take_device(
+        &self,
+        request: Request<impl Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static>,
+    ) -> Answers {
+        let guard = StreamGuard::open("Publish");
+        let caller = principal(&request);
+        publish::start(
+            Arc::clone(&self.context),
+            request.into_inner(),
+            caller,
+            guard,
+        )
     }
 }
 
@@ -51,9 +66,13 @@ impl FeedService for Services {
 
     async fn publish(
         &self,
-        _request: Request<Streaming<v1::PublishRequest>>,
+        request: Request<Streaming<v1::PublishRequest>>,
     ) -> Result<Response<Self::PublishStream>, Status> {
-        Err(status::unimplemented("Publish"))
+        let messages = |messages: Streaming<v1::PublishRequest>| {
+            messages.map(|message| message.map(|message| message.encode_to_vec().into()))
+        };
+        let answers = self.take_device(request.map(messages));
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn subscribe(

@@ -10,6 +10,7 @@ mod keys;
 mod latest;
 mod page;
 mod producers;
+mod publish;
 mod request;
 mod selector;
 mod session;
@@ -18,12 +19,13 @@ mod stream;
 mod subscribe;
 mod subscribers;
 mod token;
+mod upload;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::{ingest::IngestRoute, session::SessionRoute, subscribe::SubscribeRoute};
+pub use self::{session::SessionRoute, subscribe::SubscribeRoute, upload::UploadRoute};
 use crate::{
     hub::Hub,
     proto::v1::{
@@ -43,6 +45,8 @@ pub struct Context {
     pub hub: Arc<Hub>,
     /// Time between heartbeats of a subscriber that names none.
     pub heartbeat: Duration,
+    /// Bytes that a device may have in flight.
+    pub publish_window: u64,
     /// Cancelled when the server stops: streams end with a resume token.
     pub stopping: CancellationToken,
 }
@@ -60,11 +64,11 @@ impl Services {
         }
     }
 
-    /// The generated service behind a faster Subscribe, Session and Ingest.
+    /// The generated service behind a faster Subscribe, Session, Ingest and Publish.
     pub fn feed_service(
         &self,
-    ) -> SubscribeRoute<SessionRoute<IngestRoute<FeedServiceServer<Self>>>> {
-        let generated = IngestRoute::new(self.clone(), self.generated_feed_service());
+    ) -> SubscribeRoute<SessionRoute<UploadRoute<FeedServiceServer<Self>>>> {
+        let generated = UploadRoute::new(self.clone(), self.generated_feed_service());
         let generated = SessionRoute::new(Arc::clone(&self.context), generated);
         SubscribeRoute::new(Arc::clone(&self.context), generated)
     }

@@ -21,7 +21,7 @@ pub(super) fn get(
 ) -> Result<v1::GetProducerResponse, Status> {
     let name = request::feed_name("feed", &asked.feed)?;
     let key = ProducerKey {
-        producer: request::producer_name(&asked.producer)?,
+        producer: request::producer_name("producer", &asked.producer)?,
         principal,
     };
     let view = context

@@ -45,9 +45,9 @@ pub(super) fn subscriber_name(name: &str) -> Result<Arc<str>, Status> {
     Ok(name.into())
 }
 
-pub(super) fn producer_name(name: &str) -> Result<ProducerName, Status> {
+pub(super) fn producer_name(field: &str, name: &str) -> Result<ProducerName, Status> {
     if name.len() > MAX_NAME_BYTES {
-        return Err(status::invalid_argument("producer", "is over 128 bytes"));
+        return Err(status::invalid_argument(field, "is over 128 bytes"));
     }
     Ok(name.into())
 }

@@ -48,6 +48,24 @@ pub fn invalid_argument(field: &str, message: &str) -> Status {
     )
 }
 
+/// A device sent more than it was granted.
+pub fn credit_exceeded(in_flight: u64, window: u64) -> Status {
+    let message = format!(
+        "{in_flight} bytes are in flight and {window} may be: wait for the credit that comes with each ack, and send smaller batches"
+    );
+    let details = ErrorDetails::with_precondition_failure_violation(
+        "CREDIT_EXCEEDED",
+        "credit",
+        message.as_str(),
+    );
+    status(
+        Code::FailedPrecondition,
+        "CREDIT_EXCEEDED",
+        &message,
+        details,
+    )
+}
+
 /// Part of the API that this version does not have yet.
 pub fn unimplemented(what: &str) -> Status {
     let message = format!("{what} is not implemented by this version of the server");
@@ -128,6 +146,12 @@ pub fn append(error: &AppendError) -> Status {
         AppendError::FeedDeleted => status(
             Code::NotFound,
             "FEED_DELETED",
+            &message,
+            ErrorDetails::new(),
+        ),
+        AppendError::Fenced => status(
+            Code::Aborted,
+            "PRODUCER_FENCED",
             &message,
             ErrorDetails::new(),
         ),

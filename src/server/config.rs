@@ -115,6 +115,8 @@ pub struct LimitsConfig {
     pub window_bytes: Size,
     pub view_bytes: Size,
     pub pending_bytes: Size,
+    /// Bytes that a device may have in flight in Publish.
+    pub publish_window: Size,
     pub streams_per_connection: u32,
 }
 
@@ -256,6 +258,7 @@ impl Default for LimitsConfig {
             window_bytes: Size::mib(64),
             view_bytes: Size::mib(512),
             pending_bytes: Size::mib(32),
+            publish_window: Size::mib(1),
             streams_per_connection: 10_000,
         }
     }
@@ -344,6 +347,11 @@ impl Config {
         if self.limits.pending_bytes.0 < 2 << 20 {
             let pending = self.limits.pending_bytes.to_string();
             return value("limits.pending_bytes", pending, "it is at least 2 MiB");
+        }
+        // A record of the greatest size has to fit.
+        if self.limits.publish_window.0 < 64 << 10 {
+            let window = self.limits.publish_window.to_string();
+            return value("limits.publish_window", window, "it is at least 64 KiB");
         }
         self.check_exposure()
     }

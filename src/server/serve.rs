@@ -111,6 +111,7 @@ impl Server {
         let context = Context {
             hub: Arc::clone(&self.hub),
             heartbeat: self.config.heartbeat.0,
+            publish_window: self.config.limits.publish_window.0,
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();

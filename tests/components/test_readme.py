@@ -66,6 +66,9 @@ def test_every_command_of_the_readme_works(place, server, tmp_path):
     assert printed["venv/bin/python upload.py"] == (
         "10 stored, 0 sent before, 0 refused\n0 stored, 10 sent before, 0 refused\n"
     )
+    assert printed["venv/bin/python publish.py"] == (
+        "number 1 is durable, 1 stored\nnumber 2 is durable, 1 stored\n"
+    )
     assert "sound" in printed["ringfeed check ringfeed-data"]
     first = next(line for line in printed if line.startswith("echo '{\"key\""))
     assert "1 stored, offset 0, durable" in printed[first]

@@ -1,11 +1,13 @@
 """Uploads by stock grpcio: repeats, refusals, small messages in quantity."""
 
+import queue
 import threading
 
 import grpc
 import pytest
 from google.rpc import error_details_pb2
-from harness import CALL_SECONDS, TORTURE, batch, reading, readings, stored, unpack, upload
+from harness import CALL_SECONDS, TORTURE, batch, reading, readings, selector, stored, subscribe
+from harness import unpack, upload
 from ringfeed.v1 import catalog_pb2, feed_pb2, record_pb2
 
 SMALL_MESSAGES = 2_000_000 if TORTURE else 200_000
@@ -150,9 +152,110 @@ def test_what_was_received_can_be_sent_again(feeds):
 
 
 def test_later_parts_of_the_api_say_that_they_are_not_there(feeds):
-    hello = feed_pb2.PublishRequest(hello=feed_pb2.PublishHello(feed="s", producer="p"))
-    session = feed_pb2.SessionRequest(request_id=1)
-    for call in (feeds.Publish(iter([hello])), feeds.Session(iter([session]))):
-        with pytest.raises(grpc.RpcError) as failed:
-            next(call)
-        assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
+    with pytest.raises(grpc.RpcError) as failed:
+        next(feeds.Session(iter([feed_pb2.SessionRequest(request_id=1)])))
+    assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+class Device:
+    """Publishes with the generated stub: says hello, then sends what it is told to."""
+
+    def __init__(self, feeds, feed, producer, instance, **hello):
+        self.outbox = queue.SimpleQueue()
+        hello = feed_pb2.PublishHello(feed=feed, producer=producer, instance=instance, **hello)
+        self.outbox.put(feed_pb2.PublishRequest(hello=hello))
+        self.answers = feeds.Publish(iter(self.outbox.get, None), timeout=CALL_SECONDS)
+        self.welcome = next(self.answers).welcome
+        self.credit = self.welcome.credit_bytes
+        # Absent, and never 0, when the server does not know the producer.
+        known = self.welcome.HasField("next_sequence")
+        self.next = self.welcome.next_sequence if known else 1
+
+    def send(self, records):
+        batch = feed_pb2.PublishBatch(first_sequence=self.next, records=records)
+        request = feed_pb2.PublishRequest(batch=batch)
+        while request.ByteSize() > self.credit:
+            self.take()
+        self.credit -= request.ByteSize()
+        self.next += len(records)
+        self.outbox.put(request)
+
+    def take(self):
+        """The next answer; credit is added up."""
+        answer = next(self.answers)
+        kind = answer.WhichOneof("event")
+        if kind == "credit":
+            self.credit += answer.credit.bytes
+        return getattr(answer, kind)
+
+    def ack(self):
+        while not isinstance(ack := self.take(), feed_pb2.PublishAck):
+            pass
+        return ack
+
+    def close(self):
+        self.outbox.put(None)
+        for answer in self.answers:
+            assert answer.WhichOneof("event") == "credit"
+
+
+def test_a_device_publishes_is_cut_and_goes_on_by_its_hello(feeds):
+    device = Device(feeds, "sensors", "pi17", b"one")
+    device.send(readings(3))
+    ack = device.ack()
+    assert (ack.stored, ack.duplicates, ack.sequence) == (3, 0, 3)
+    assert (getattr(ack.offsets, "from"), ack.offsets.to) == (0, 3)
+    device.send(readings(2, first=3))
+    device.answers.cancel()
+
+    device = Device(feeds, "sensors", "pi17", b"one")
+    assert device.next in (4, 6), "the batch that was cut is stored, or it is not"
+    device.send(readings(10, first=device.next - 1))
+    assert device.ack().stored == 10
+    device.close()
+    total = device.next - 1
+    assert stored(feeds, "sensors").numbers == [float(i) for i in range(total)]
+
+
+def test_many_small_batches_are_acknowledged_while_the_device_does_not_read(feeds):
+    """As many as the credit allows before the first ack is read, as small devices may do."""
+    device, sent = Device(feeds, "sensors", "pi17", b"one"), 0
+    size = feed_pb2.PublishRequest(
+        batch=feed_pb2.PublishBatch(first_sequence=10_000, records=readings(1))
+    ).ByteSize()
+    while device.credit > 2 * size:
+        device.send(readings(1, first=sent))
+        sent += 1
+    assert sent > 10_000
+    for _ in range(sent):
+        ack = device.ack()
+        assert (ack.stored, ack.refused) == (1, 0)
+    assert ack.sequence == sent
+    device.close()
+
+
+def test_a_second_device_with_the_same_name_fences_the_first(feeds):
+    first = Device(feeds, "sensors", "pi17", b"one")
+    second = Device(feeds, "sensors", "pi17", b"two")
+    with pytest.raises(grpc.RpcError) as failed:
+        first.ack()
+    assert failed.value.code() == grpc.StatusCode.ABORTED
+    info = unpack(failed.value, error_details_pb2.ErrorInfo)
+    assert info.reason == "PRODUCER_FENCED" and "another device" in failed.value.details()
+    second.send(readings(1))
+    assert second.ack().stored == 1
+    second.close()
+
+
+def test_a_device_that_is_gone_leaves_its_will(feeds):
+    will = feed_pb2.Will(key="pi17", status=record_pb2.Status(state="offline", reason="no power"))
+    device = Device(feeds, "plant", "pi17", b"one", will=will)
+    follow = subscribe(feeds, selector("plant"))
+    device.answers.cancel()
+    states = (r for s in follow for r in s.records.records if r.HasField("status"))
+    gone = next(states)
+    assert (gone.key, gone.status.state, gone.status.reason) == ("pi17", "offline", "no power")
+    back = Device(feeds, "plant", "pi17", b"two", will=will)
+    assert next(states).status.state == "online"
+    back.answers.cancel()
+    follow.cancel()

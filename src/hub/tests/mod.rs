@@ -8,6 +8,7 @@
 mod bars;
 mod bed;
 mod cursors;
+mod devices;
 mod fidelity;
 mod flushes;
 mod views;

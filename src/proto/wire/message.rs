@@ -1,4 +1,5 @@
-//! `IngestRequest` as it lies on the wire: its head read, its records left where they are.
+//! `IngestRequest` and `PublishBatch` as they lie on the wire: their heads read, their records left
+//! where they are.
 
 use prost::{
     DecodeError,
@@ -8,6 +9,8 @@ use prost::{
 use crate::model::FRAME_TAG;
 
 const RECORDS: u32 = 15;
+/// Of `PublishRequest`.
+const BATCH: u32 = 2;
 
 /// Why bytes are no message at all.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -91,6 +94,74 @@ impl<'a> IngestMessage<'a> {
     }
 }
 
+/// A `PublishBatch` in place, as `IngestMessage`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublishMessage<'a> {
+    pub first_sequence: u64,
+    pub mode: i32,
+    /// How many records are in it, and their bytes together.
+    pub count: usize,
+    pub record_bytes: usize,
+    bytes: &'a [u8],
+}
+
+impl<'a> PublishMessage<'a> {
+    /// The batch of a `PublishRequest` that is nothing but a batch, as nearly all are.
+    pub fn only_batch(request: &'a [u8]) -> Option<&'a [u8]> {
+        let mut rest = request;
+        let (number, wire) = encoding::decode_key(&mut rest).ok()?;
+        let batch = delimited(wire, &mut rest).ok()?;
+        (number == BATCH && rest.is_empty()).then_some(batch)
+    }
+
+    /// Reads a batch; it is refused as a whole when it is not one.
+    pub fn read(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let mut message = Self {
+            bytes,
+            ..Self::default()
+        };
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if let Some(record) = message.field(&mut rest)? {
+                message.count += 1;
+                message.record_bytes += record.len();
+            }
+        }
+        Ok(message)
+    }
+
+    /// The records, in order.
+    pub fn records(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        let mut rest = self.bytes;
+        let mut passed = Self::default();
+        std::iter::from_fn(move || {
+            while !rest.is_empty() {
+                // It was read before: it reads again.
+                if let Some(record) = passed.field(&mut rest).ok()? {
+                    return Some(record);
+                }
+            }
+            None
+        })
+    }
+
+    fn field(&mut self, rest: &mut &'a [u8]) -> Result<Option<&'a [u8]>, Malformed> {
+        if let Some((record, behind)) = record(rest) {
+            *rest = behind;
+            return Ok(Some(record));
+        }
+        let context = DecodeContext::default();
+        let (number, wire) = encoding::decode_key(rest)?;
+        match number {
+            1 => encoding::uint64::merge(wire, &mut self.first_sequence, rest, context)?,
+            2 => encoding::int32::merge(wire, &mut self.mode, rest, context)?,
+            RECORDS => return delimited(wire, rest).map(Some),
+            _ => encoding::skip_field(wire, number, rest, context)?,
+        }
+        Ok(None)
+    }
+}
+
 /// The record at the beginning of `bytes`, written in the fewest bytes, and what is behind it.
 #[inline]
 fn record(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -162,6 +233,43 @@ mod tests {
         Ok(())
     }
 
+    fn assert_batch_as_prost(bytes: &[u8]) -> Result<(), TestCaseError> {
+        let ours = PublishMessage::read(bytes);
+        match v1::PublishBatch::decode(Bytes::copy_from_slice(bytes)) {
+            Err(_) => prop_assert!(ours.is_err(), "{:?}", bytes),
+            Ok(theirs) => {
+                let Ok(ours) = ours else {
+                    return Err(TestCaseError::fail(format!("{bytes:?}: {ours:?}")));
+                };
+                let head = (ours.first_sequence, ours.mode, ours.count);
+                let records = theirs.records.len();
+                prop_assert_eq!(head, (theirs.first_sequence, theirs.mode, records));
+                prop_assert!(ours.records().eq(theirs.records.iter().map(|r| &r[..])));
+            }
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn only_a_request_that_is_nothing_but_a_batch_is_taken_in_place() {
+        let batch = v1::PublishBatch {
+            first_sequence: 7,
+            records: vec![Bytes::from_static(b"record")],
+            ..v1::PublishBatch::default()
+        };
+        let command = v1::publish_request::Command::Batch(batch.clone());
+        let bytes = v1::PublishRequest {
+            command: Some(command),
+        }
+        .encode_to_vec();
+        let found = PublishMessage::only_batch(&bytes);
+        assert_eq!(found, Some(&batch.encode_to_vec()[..]));
+        let twice = [&bytes[..], &bytes].concat();
+        for other in [&twice[..], &bytes[..bytes.len() - 1], b"\x0a\x00", b""] {
+            assert_eq!(PublishMessage::only_batch(other), None);
+        }
+    }
+
     fn message() -> impl Strategy<Value = v1::IngestRequest> {
         let record = prop::collection::vec(any::<u8>(), 0..200).prop_map(Bytes::from);
         let records = prop_oneof![
@@ -191,6 +299,19 @@ mod tests {
         }
 
         #[test]
+        fn batches_read_as_prost_reads_them(message in message(), again in message()) {
+            let batch = |message: v1::IngestRequest| v1::PublishBatch {
+                first_sequence: message.first_sequence,
+                mode: message.mode,
+                records: message.records,
+            };
+            let mut bytes = batch(message).encode_to_vec();
+            assert_batch_as_prost(&bytes)?;
+            bytes.extend(batch(again).encode_to_vec());
+            assert_batch_as_prost(&bytes)?;
+        }
+
+        #[test]
         fn garbled_messages_are_judged_as_prost_judges_them(
             message in message(),
             cut in any::<prop::sample::Index>(),
@@ -208,6 +329,7 @@ mod tests {
             let at = cut.index(bytes.len() + 1);
             bytes.splice(at..at, inserted);
             assert_as_prost(&bytes)?;
+            assert_batch_as_prost(&bytes)?;
         }
 
         #[test]
@@ -216,6 +338,7 @@ mod tests {
                 prop_oneof![any::<u8>(), Just(0x7a), Just(0x0a), Just(0x80), Just(1)], 0..40),
         ) {
             assert_as_prost(&bytes)?;
+            assert_batch_as_prost(&bytes)?;
         }
     }
 }

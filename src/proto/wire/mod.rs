@@ -19,7 +19,7 @@ use self::{
     refuse::Refused,
 };
 pub use self::{
-    message::{IngestMessage, Malformed},
+    message::{IngestMessage, Malformed, PublishMessage},
     refuse::{Invalid, Reason},
     view::{
         BarView, Channels, Observed, QuoteView, ReadingQuality, ReadingView, TradeAction,

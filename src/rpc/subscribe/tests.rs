@@ -23,6 +23,7 @@ async fn context(feeds: &[&str], options: HubOptions) -> Arc<Context> {
     }
     Arc::new(Context {
         hub,
+        publish_window: 1 << 20,
         heartbeat: Duration::from_secs(10),
         stopping: CancellationToken::new(),
     })

@@ -1,7 +1,5 @@
 //! Ingest: a stream of batches up, one summary down when all of it is durable.
 
-mod route;
-
 use std::{collections::BTreeMap, sync::Arc};
 
 use bytes::Bytes;
@@ -9,16 +7,15 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use tokio_stream::Stream;
 use tonic::Status;
 
-pub use self::route::IngestRoute;
 use super::{Context, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey},
+    hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey, Refused},
     model::{self, FeedName, Principal, Span},
     proto::{v1, wire::IngestMessage},
 };
 
 /// Refusals that are told one by one.
-const MAX_REFUSALS: usize = 100;
+pub(super) const MAX_REFUSALS: usize = 100;
 /// Batches whose ack is awaited at the same time; their bytes are bounded by the hub.
 const MAX_WAITING: usize = 4_096;
 /// Small messages that are there already go to the hub together, up to about this many bytes.
@@ -51,6 +48,9 @@ pub(super) async fn run(
             biased;
             Some(answer) = upload.acks.next() => tally.take(answer),
             () = context.stopping.cancelled() => break Some(status::stopping()),
+            () = fenced(upload.connected.as_ref()) => {
+                break Some(status::append(&AppendError::Fenced));
+            }
             message = messages.next(), if upload.acks.len() < MAX_WAITING => match message {
                 Some(message) => {
                     if let Err(failure) = upload.take(message, &mut messages).await {
@@ -184,10 +184,14 @@ impl Upload<'_> {
             index: self.records,
             first_sequence,
         };
+        let batch = Batch::new(numbered, mode, message.count, message.record_bytes);
         self.gathered = Some(Gathered {
             origin,
             feed,
-            batch: Batch::new(numbered, mode, message.count, message.record_bytes),
+            batch: match &self.connected {
+                Some(upload) => batch.under(upload),
+                None => batch,
+            },
             mode,
             now: model::now(),
         });
@@ -230,19 +234,28 @@ impl Upload<'_> {
             ("", None) => None,
             ("", Some((_, key))) => key.clone(),
             (producer, _) => Some(ProducerKey {
-                producer: request::producer_name(producer)?,
+                producer: request::producer_name("producer", producer)?,
                 principal: Arc::clone(&self.principal),
             }),
         };
-        self.connected = key
-            .as_ref()
-            .map(|key| self.context.hub.connect_producer(&feed, key));
+        let hub = &self.context.hub;
+        let connected = key.as_ref();
+        let connected = connected.map(|key| hub.connect_producer(&feed, key, None));
+        self.connected = connected.transpose().map_err(|e| status::append(&e))?;
         self.target = Some((Arc::clone(&feed), key.clone()));
         Ok((feed, key))
     }
 }
 
-fn mode(wanted: i32) -> Result<Mode, Status> {
+/// Comes back when a newer upload has the producer's name.
+async fn fenced(connected: Option<&ProducerGuard>) {
+    match connected {
+        Some(upload) => upload.fenced().await,
+        None => std::future::pending().await,
+    }
+}
+
+pub(super) fn mode(wanted: i32) -> Result<Mode, Status> {
     match v1::IngestMode::try_from(wanted) {
         Ok(v1::IngestMode::Unspecified | v1::IngestMode::StoreValid) => Ok(Mode::StoreValid),
         Ok(v1::IngestMode::Atomic) => Ok(Mode::Atomic),
@@ -250,6 +263,20 @@ fn mode(wanted: i32) -> Result<Mode, Status> {
             "mode",
             "is not a value of this enum",
         )),
+    }
+}
+
+/// A record of a batch that was refused; the batch begins at `index`, and at `first_sequence` where
+/// it is numbered.
+pub(super) fn refusal(index: u64, first_sequence: u64, refused: Refused) -> v1::Refusal {
+    let at = refused.index as u64;
+    let numbered = first_sequence > 0;
+    v1::Refusal {
+        index: index + at,
+        sequence: if numbered { first_sequence + at } else { 0 },
+        field: refused.invalid.field.into(),
+        reason: refused.invalid.reason.code().into(),
+        message: refused.invalid.message,
     }
 }
 
@@ -277,19 +304,8 @@ impl Tally {
         self.summary.refused += ack.refused.len() as u64;
         let room = MAX_REFUSALS.saturating_sub(self.summary.refusals.len());
         for refused in ack.refused.into_iter().take(room) {
-            let index = refused.index as u64;
-            let numbered = origin.first_sequence > 0;
-            self.summary.refusals.push(v1::Refusal {
-                index: origin.index + index,
-                sequence: if numbered {
-                    origin.first_sequence + index
-                } else {
-                    0
-                },
-                field: refused.invalid.field.into(),
-                reason: refused.invalid.reason.code().into(),
-                message: refused.invalid.message,
-            });
+            let refusal = refusal(origin.index, origin.first_sequence, refused);
+            self.summary.refusals.push(refusal);
         }
         let place = (origin.feed.clone(), origin.producer.clone());
         let feed = self

@@ -1,8 +1,9 @@
-//! Takes Ingest in front of the generated service, which remains the specification: the same
-//! answers, but a message stays the bytes it came in. The generated code would take it apart.
+//! Takes Ingest and Publish in front of the generated service, which remains the specification: the
+//! same answers, but a message stays the bytes it came in. The generated code would take it apart.
 
 use std::{
     convert::Infallible,
+    future::{Ready, ready},
     marker::PhantomData,
     task::{Context as Poller, Poll},
 };
@@ -14,27 +15,28 @@ use tonic::{
     Request, Response, Status, Streaming,
     body::Body,
     codec::{BufferSettings, Codec, DecodeBuf, Decoder},
-    server::{ClientStreamingService, Grpc, NamedService},
+    server::{ClientStreamingService, Grpc, NamedService, StreamingService},
 };
 use tonic_prost::ProstEncoder;
 use tower::Service;
 
 use crate::{
     proto::v1,
-    rpc::{MAX_MESSAGE_BYTES, Services, request::is_compressed},
+    rpc::{MAX_MESSAGE_BYTES, Services, publish::Answers, request::is_compressed},
 };
 
-const PATH: &str = "/ringfeed.v1.FeedService/Ingest";
+const INGEST: &str = "/ringfeed.v1.FeedService/Ingest";
+const PUBLISH: &str = "/ringfeed.v1.FeedService/Publish";
 
-/// Answers Ingest itself, and leaves the rest to `S`.
+/// Answers Ingest and Publish itself, and leaves the rest to `S`.
 #[derive(Clone, Debug)]
-pub struct IngestRoute<S> {
+pub struct UploadRoute<S> {
     services: Services,
     generated: S,
 }
 
-impl<S> IngestRoute<S> {
-    pub(in crate::rpc) fn new(services: Services, generated: S) -> Self {
+impl<S> UploadRoute<S> {
+    pub(super) fn new(services: Services, generated: S) -> Self {
         Self {
             services,
             generated,
@@ -42,11 +44,11 @@ impl<S> IngestRoute<S> {
     }
 }
 
-impl<S: NamedService> NamedService for IngestRoute<S> {
+impl<S: NamedService> NamedService for UploadRoute<S> {
     const NAME: &'static str = S::NAME;
 }
 
-impl<S> Service<http::Request<Body>> for IngestRoute<S>
+impl<S> Service<http::Request<Body>> for UploadRoute<S>
 where
     S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
     S::Future: Send + 'static,
@@ -60,14 +62,21 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if request.uri().path() != PATH || is_compressed(request.headers()) {
+        let path = request.uri().path();
+        if is_compressed(request.headers()) || ![INGEST, PUBLISH].contains(&path) {
             return Box::pin(self.generated.call(request));
         }
         let upload = Upload(self.services.clone());
-        let mut grpc = Grpc::new(Raw(PhantomData))
-            .apply_max_message_size_config(Some(MAX_MESSAGE_BYTES), None);
-        Box::pin(async move { Ok(grpc.client_streaming(upload, request).await) })
+        if path == INGEST {
+            Box::pin(async move { Ok(grpc().client_streaming(upload, request).await) })
+        } else {
+            Box::pin(async move { Ok(grpc().streaming(upload, request).await) })
+        }
     }
+}
+
+fn grpc<T: Message + 'static>() -> Grpc<Raw<T>> {
+    Grpc::new(Raw(PhantomData)).apply_max_message_size_config(Some(MAX_MESSAGE_BYTES), None)
 }
 
 struct Upload(Services);
@@ -79,6 +88,16 @@ impl ClientStreamingService<Bytes> for Upload {
     fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
         let services = self.0.clone();
         Box::pin(async move { services.take_upload(request).await })
+    }
+}
+
+impl StreamingService<Bytes> for Upload {
+    type Response = v1::PublishResponse;
+    type ResponseStream = Answers;
+    type Future = Ready<Result<Response<Answers>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        ready(Ok(Response::new(self.0.take_device(request))))
     }
 }
 
