@@ -3,10 +3,11 @@
 //!
 //! ```text
 //! ConnectOptions -> Connection -> Uploader       batches, resends what a cut left undecided
-//!                              -> Subscription   resumes from its own cursors, checks P1 and P2
+//!                              -> Subscription   resumes by itself, checks P1 and P2
 //! ```
 
 mod connect;
+mod event;
 #[cfg(test)]
 mod fake;
 mod ingest;
@@ -17,7 +18,10 @@ mod subscribe;
 pub use connect::{
     CatalogClient, ConnectError, ConnectOptions, Connection, FeedClient, TlsOptions, Token,
 };
+pub use event::Event;
 pub use ingest::{UploadError, UploadEvent, UploadOptions, UploadSummary, Uploader};
-pub use ledger::{Broken, Fault, GapEntry, Lane, Ledger, Report, record_offset};
+pub use ledger::{
+    Broken, Fault, Fresh, GapEntry, Lane, Ledger, Loss, Offsets, Reopened, Report, record_offset,
+};
 pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, retry, unreachable};
-pub use subscribe::{Event, SelectorCursor, SubscribeError, Subscription};
+pub use subscribe::{SelectorCursor, SubscribeError, Subscription};

@@ -1,77 +1,31 @@
 //! Follows feeds and resumes by itself, from behind what it handed out. Every response passes the
 //! ledger: a range that does not follow the last one is an error, never a silent skip.
 
+mod resume;
+
 use std::time::Duration;
 
-use bytes::Bytes;
 use prost_types::Duration as WireDuration;
 use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt as _;
 
+use self::resume::Tokens;
 use super::{
-    Broken, Connection, GapEntry, Ledger, RetryOptions,
-    ledger::cursor,
+    Broken, Connection, Event, Ledger, RetryOptions,
+    event::{self, is_progress},
     retry::{Patience, Retry, hidden, retry},
 };
 use crate::{
-    model::{Cursor, Span},
+    model::Cursor,
     proto::v1::{self, subscribe_response::Event as Wire},
 };
 
-const HEARTBEAT: Duration = Duration::from_secs(10);
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(10);
+/// How long a server may take to end a stream after it said so.
+pub(super) const LEAVE: Duration = Duration::from_secs(5);
 
-/// What a subscription hands out.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Records in offset order, encoded. Empty when only `covers` moved on.
-    Records {
-        selector: u32,
-        feed: String,
-        epoch: u64,
-        covers: Span,
-        records: Vec<Bytes>,
-    },
-    /// Records that will not come.
-    Gap {
-        selector: u32,
-        feed: String,
-        gap: GapEntry,
-    },
-    /// The selector has seen everything before `next`.
-    CaughtUp {
-        selector: u32,
-        feed: String,
-        next: Cursor,
-    },
-    Heartbeat {
-        selector: u32,
-        heartbeat: v1::Heartbeat,
-    },
-    KeyInfo(v1::KeyInfoUpdate),
-    Bars {
-        selector: u32,
-        batch: v1::BarBatch,
-    },
-    Snapshot {
-        selector: u32,
-        batch: v1::SnapshotBatch,
-    },
-    SnapshotComplete {
-        selector: u32,
-        as_of: Cursor,
-    },
-    ModeChanged {
-        selector: u32,
-        change: v1::ModeChanged,
-    },
-    /// The stream broke; the next call of `next` waits and goes on where this one stopped.
-    Disconnected {
-        reason: String,
-        delay: Duration,
-    },
-}
-
-/// Where a selector stands after what was handed out.
+/// Where a selector stands in a feed after what was handed out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SelectorCursor {
     pub selector: u32,
@@ -83,6 +37,14 @@ pub struct SelectorCursor {
 pub enum SubscribeError {
     #[error("{0}")]
     Status(Status),
+    /// The server ended the stream and wants somebody to look first: the subscriber is too slow
+    /// (SLOW_SUBSCRIBER), or somebody took its place. Whoever calls `next` again goes on with the
+    /// token, and so can another subscription.
+    #[error("{}", .status.message())]
+    Dismissed {
+        status: Status,
+        resume_token: String,
+    },
     /// The server broke its promise; what it sent was not handed out.
     #[error("the server broke the order of the feed: {0}")]
     Broken(#[from] Broken),
@@ -98,7 +60,7 @@ pub struct Subscription {
     ledger: Ledger,
     state: State,
     patience: Patience,
-    /// Resumes exactly here; dropped as soon as it served or was refused.
+    tokens: Tokens,
     token: Option<String>,
     ends: Ends,
     idle: Duration,
@@ -111,6 +73,8 @@ enum State {
     Open {
         stream: Box<Streaming<v1::SubscribeResponse>>,
         endpoint: String,
+        /// The server said why it is about to end the stream.
+        leaving: Option<String>,
     },
     Ended,
 }
@@ -125,7 +89,7 @@ enum Ends {
 }
 
 impl Subscription {
-    /// Nothing is sent before the first `next`. `request` needs selectors that name one feed each.
+    /// Nothing is sent before the first `next`.
     pub fn new(
         connection: Connection,
         request: v1::SubscribeRequest,
@@ -136,23 +100,15 @@ impl Subscription {
                 "a subscription begins with selectors, not with a resume token",
             ));
         }
-        if request.selectors.iter().any(|s| !s.feed_globs.is_empty()) {
-            return Err(SubscribeError::Request(
-                "this client follows feeds by name, not by glob",
-            ));
-        }
-        let heartbeat = request
-            .heartbeat_interval
-            .as_ref()
-            .map_or(HEARTBEAT, std_duration);
         Ok(Self {
             patience: Patience::new(retry, connection.endpoints()),
             connection,
             ledger: Ledger::new(&request.selectors),
             state: State::Closed(None),
+            tokens: Tokens::wanted_for(&request.selectors),
             token: None,
             ends: Ends::Unresolved,
-            idle: heartbeat * 3 + Duration::from_secs(5),
+            idle: idle(request.heartbeat_interval.as_ref()),
             request,
         })
     }
@@ -170,11 +126,23 @@ impl Subscription {
                         return self.broke(status).map(Some);
                     }
                 }
-                State::Open { stream, .. } => {
-                    let message = timeout(self.idle, stream.message()).await;
-                    match message.unwrap_or_else(|_elapsed| Err(silent(self.idle))) {
-                        Ok(Some(response)) => return self.take(response).map(Some),
-                        Ok(None) if self.at_end() => self.state = State::Ended,
+                State::Open {
+                    stream, leaving, ..
+                } => {
+                    let patience = match leaving {
+                        Some(_) => LEAVE,
+                        None => self.idle,
+                    };
+                    let message = timeout(patience, stream.message()).await;
+                    match message.unwrap_or_else(|_elapsed| Err(silent(patience))) {
+                        Ok(Some(response)) => {
+                            if let Some(event) = self.take(response)? {
+                                return Ok(Some(event));
+                            }
+                        }
+                        Ok(None) if leaving.is_none() && self.at_end() => {
+                            self.state = State::Ended;
+                        }
                         Ok(None) => return self.broke(ended_early()).map(Some),
                         Err(status) => return self.broke(status).map(Some),
                     }
@@ -183,9 +151,9 @@ impl Subscription {
         }
     }
 
-    /// Where each selector stands, as far as the server told.
+    /// Where each selector stands in each of its feeds, as far as the server told.
     pub fn cursors(&self) -> Vec<SelectorCursor> {
-        let lanes = (0_u32..).zip(self.ledger.lanes());
+        let lanes = self.ledger.lanes();
         lanes
             .filter_map(|(selector, lane)| {
                 Some(SelectorCursor {
@@ -207,22 +175,19 @@ impl Subscription {
             self.resolve_ends().await?;
         }
         let endpoint = self.connection.endpoint().to_owned();
-        let request = match &self.token {
-            Some(token) => v1::SubscribeRequest {
-                selectors: Vec::new(),
-                resume_token: token.clone(),
-                ..self.request.clone()
-            },
-            None => self.resumed(),
-        };
+        let (request, reopened) = self.resumed();
         let mut client = self.connection.feed();
         let call = timeout(self.idle, client.subscribe(request)).await;
         match call.unwrap_or_else(|_elapsed| Err(silent(self.idle))) {
             Ok(response) => {
-                self.token = None;
+                self.ledger.reopened(reopened);
+                if self.tokens == Tokens::OfReconnect {
+                    self.token = None;
+                }
                 self.state = State::Open {
                     stream: Box::new(response.into_inner()),
                     endpoint,
+                    leaving: None,
                 };
                 Ok(())
             }
@@ -234,30 +199,14 @@ impl Subscription {
         }
     }
 
-    /// The request from where we stand.
-    fn resumed(&self) -> v1::SubscribeRequest {
-        let mut request = self.request.clone();
-        for (selector, lane) in request.selectors.iter_mut().zip(self.ledger.lanes()) {
-            if let Some(next) = lane.next() {
-                selector.start = Some(v1::Start {
-                    from: Some(v1::start::From::Cursor(v1::Cursor {
-                        feed: selector.feed.clone(),
-                        epoch: next.epoch,
-                        offset: next.offset,
-                    })),
-                });
-            }
-        }
-        request
-    }
-
     async fn resolve_ends(&mut self) -> Result<(), Status> {
         let mut request = self.request.clone();
         for selector in &mut request.selectors {
             let Some(end) = selector.end.as_mut().and_then(|end| end.at.as_mut()) else {
                 continue;
             };
-            if matches!(end, v1::end::At::Now(_)) {
+            // Of several feeds only the server's token knows.
+            if matches!(end, v1::end::At::Now(_)) && selector.feed_globs.is_empty() {
                 match self.next_offset(&selector.feed).await {
                     Ok(next) => *end = v1::end::At::Offset(next),
                     Err(status) if hidden(&status) => {
@@ -283,12 +232,13 @@ impl Subscription {
 
     /// Every selector stands at its end, as far as that can be told.
     fn at_end(&self) -> bool {
-        let mut selectors = self.request.selectors.iter().zip(self.ledger.lanes());
-        selectors.all(|(selector, lane)| {
+        let mut selectors = (0..).zip(&self.request.selectors);
+        selectors.all(|(id, selector)| {
             match selector.end.as_ref().and_then(|end| end.at.as_ref()) {
                 None => false,
                 Some(v1::end::At::Offset(end)) => {
-                    lane.next().is_none_or(|next| next.offset >= *end)
+                    let mut places = self.ledger.of(id).filter_map(|lane| lane.next());
+                    places.all(|next| next.offset >= *end)
                 }
                 Some(v1::end::At::Now(_) | v1::end::At::IngestTimeUnixNanos(_)) => true,
             }
@@ -297,17 +247,26 @@ impl Subscription {
 
     /// The stream failed: an error, or an event that says when it goes on.
     fn broke(&mut self, status: Status) -> Result<Event, SubscribeError> {
-        let endpoint = match std::mem::replace(&mut self.state, State::Closed(None)) {
-            State::Open { endpoint, .. } => Some(endpoint),
-            State::Closed(_) | State::Ended => None,
+        let (endpoint, leaving) = match std::mem::replace(&mut self.state, State::Closed(None)) {
+            State::Open {
+                endpoint, leaving, ..
+            } => (Some(endpoint), leaving),
+            State::Closed(_) | State::Ended => (None, None),
         };
+        if let Some(reason) = leaving {
+            return self.left(reason, status);
+        }
         if let Some(endpoint) = endpoint.filter(|_| status.code() == Code::Unavailable) {
             self.connection.fail_over(&endpoint);
         }
         // A refused token is no refusal of what we ask for: our own cursors remain.
         let spent = self.token.is_some() && retry(&status) == Retry::Never;
-        let delay = if spent {
+        if spent {
             self.token = None;
+        }
+        let delay = if self.has_lost_its_place() || is_dismissal(&status) {
+            None
+        } else if spent {
             Some(Duration::ZERO)
         } else if self.ends == Ends::Hidden && self.has_moved() {
             // `now` would mean a later place this time.
@@ -321,6 +280,19 @@ impl Subscription {
         Ok(self.pause(status.message().to_owned(), delay))
     }
 
+    /// The stream ended as the server had said.
+    fn left(&mut self, reason: String, status: Status) -> Result<Event, SubscribeError> {
+        if status.code() == Code::Aborted || is_dismissal(&status) {
+            return Err(SubscribeError::Dismissed {
+                status,
+                resume_token: self.token.clone().unwrap_or_default(),
+            });
+        }
+        let gone = Status::unavailable("");
+        let delay = self.patience.failed(&gone, std::time::Instant::now());
+        Ok(self.pause(reason, delay.unwrap_or_default()))
+    }
+
     fn has_moved(&self) -> bool {
         !self.cursors().is_empty()
     }
@@ -330,99 +302,46 @@ impl Subscription {
         Event::Disconnected { reason, delay }
     }
 
-    /// Enters a response and turns it into an event.
-    fn take(&mut self, response: v1::SubscribeResponse) -> Result<Event, SubscribeError> {
-        if let Err(broken) = self.ledger.observe(&response) {
-            self.state = State::Ended;
-            return Err(broken.into());
-        }
-        let selector = response.selector;
+    /// Enters a response and turns it into an event, if it says anything new.
+    fn take(&mut self, response: v1::SubscribeResponse) -> Result<Option<Event>, SubscribeError> {
+        let fresh = match self.ledger.observe(&response) {
+            Ok(fresh) => fresh,
+            Err(broken) => {
+                self.state = State::Ended;
+                return Err(broken.into());
+            }
+        };
         let unknown = SubscribeError::Request("a response without an event passed the ledger");
-        Ok(match response.event.ok_or(unknown)? {
-            Wire::Records(batch) => {
-                self.patience.progress();
-                records(selector, batch)
-            }
-            Wire::Gap(gap) => {
-                self.patience.progress();
-                self.gap(selector, gap)
-            }
-            Wire::CaughtUp(caught_up) => {
-                self.patience.progress();
-                self.caught_up(selector, &caught_up)
-            }
-            Wire::Heartbeat(heartbeat) => Event::Heartbeat {
-                selector,
-                heartbeat,
-            },
-            Wire::KeyInfo(update) => Event::KeyInfo(update),
-            Wire::Bars(batch) => Event::Bars { selector, batch },
-            Wire::Snapshot(batch) => Event::Snapshot { selector, batch },
-            Wire::SnapshotComplete(done) => Event::SnapshotComplete {
-                selector,
-                as_of: cursor(&done.as_of.unwrap_or_default()),
-            },
-            Wire::ModeChanged(change) => Event::ModeChanged { selector, change },
-            Wire::Reconnect(reconnect) => self.reconnect(reconnect),
-        })
-    }
-
-    fn gap(&self, selector: u32, gap: v1::Gap) -> Event {
-        let oldest = gap.oldest.as_ref().map(cursor);
-        Event::Gap {
-            selector,
-            gap: GapEntry {
-                epoch: gap.epoch,
-                span: Span::new(gap.from, gap.to),
-                count: gap.count,
-                reason: super::ledger::reason(gap.reason())
-                    .unwrap_or(crate::model::GapReason::Lost),
-                oldest,
-            },
-            feed: gap.feed,
+        let wire = response.event.ok_or(unknown)?;
+        self.keep_token(&wire);
+        if is_progress(&wire) {
+            self.patience.progress();
         }
-    }
-
-    fn caught_up(&self, selector: u32, caught_up: &v1::CaughtUp) -> Event {
-        let next = caught_up.next.clone().unwrap_or_default();
-        Event::CaughtUp {
-            selector,
-            next: cursor(&next),
-            feed: next.feed,
+        if let (Wire::Reconnect(reconnect), State::Open { leaving, .. }) = (&wire, &mut self.state)
+        {
+            *leaving = Some(reconnect.reason.clone());
         }
-    }
-
-    fn reconnect(&mut self, reconnect: v1::Reconnect) -> Event {
-        self.token = Some(reconnect.resume_token).filter(|token| !token.is_empty());
-        let status = Status::unavailable("");
-        let delay = self
-            .patience
-            .failed(&status, std::time::Instant::now())
-            .unwrap_or_default();
-        self.pause(reconnect.reason, delay)
+        Ok(event::event(response.selector, wire, fresh))
     }
 }
 
-fn records(selector: u32, batch: v1::RecordBatch) -> Event {
-    let covers = batch.covers.unwrap_or_default();
-    Event::Records {
-        selector,
-        feed: batch.feed,
-        epoch: batch.epoch,
-        covers: Span::new(covers.from, covers.to),
-        records: batch.records,
-    }
+/// The longest silence of a stream that lives.
+pub(super) fn idle(heartbeat_interval: Option<&WireDuration>) -> Duration {
+    let heartbeat = heartbeat_interval.and_then(|wire| Duration::try_from(*wire).ok());
+    heartbeat.unwrap_or(HEARTBEAT) * 3 + Duration::from_secs(5)
 }
 
-fn std_duration(wire: &WireDuration) -> Duration {
-    Duration::try_from(*wire).unwrap_or(HEARTBEAT)
+/// Whether a server sends us away until somebody has looked.
+pub(super) fn is_dismissal(status: &Status) -> bool {
+    let reason = status.get_details_error_info().map(|info| info.reason);
+    reason.as_deref() == Some("SLOW_SUBSCRIBER")
 }
 
-fn silent(idle: Duration) -> Status {
+pub(super) fn silent(idle: Duration) -> Status {
     Status::unavailable(format!("nothing came for {idle:?}, not even a heartbeat"))
 }
 
-fn ended_early() -> Status {
+pub(super) fn ended_early() -> Status {
     Status::unavailable("the server ended the stream before its end")
 }
 

@@ -1,3 +1,5 @@
+mod places;
+
 use prost::Message as _;
 
 use super::*;

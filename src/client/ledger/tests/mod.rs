@@ -1,7 +1,13 @@
+mod again;
+mod balance;
+mod lanes;
+
 use bytes::Bytes;
 
+use prost::Message as _;
+
 use super::*;
-use crate::model::{Frames, NewRecord};
+use crate::model::{Cursor, Frames, GapReason, NewRecord, Span};
 
 const EPOCH: u64 = 7;
 
@@ -68,7 +74,7 @@ fn gap(epoch: u64, from: u64, to: u64, reason: v1::GapReason) -> v1::Gap {
     }
 }
 
-fn fault(result: Result<(), Broken>) -> Fault {
+fn fault(result: Result<Fresh, Broken>) -> Fault {
     result.unwrap_err().fault
 }
 
@@ -81,7 +87,7 @@ fn delivered_filtered_and_gaps_add_up_to_the_whole_range() {
         .observe(&batch(EPOCH, 15, 20, &[15, 17, 19]))
         .unwrap();
     ledger.observe(&batch(EPOCH, 20, 120, &[])).unwrap();
-    let report = ledger.lane(0).unwrap().report(Some(130));
+    let report = ledger.lane(0, "f").unwrap().report(Some(130));
     assert_eq!((report.delivered, report.left_out), (3, 102));
     assert_eq!(report.unsettled, Some(Span::new(120, 130)));
     assert_eq!(report.gaps.len(), 1);
@@ -94,8 +100,8 @@ fn delivered_filtered_and_gaps_add_up_to_the_whole_range() {
 fn everything_from_the_start_is_whole() {
     let mut ledger = ledger(Some(v1::start::From::Offset(0)));
     ledger.observe(&batch(EPOCH, 0, 2, &[0, 1])).unwrap();
-    assert!(ledger.lane(0).unwrap().report(Some(2)).whole);
-    assert!(!ledger.lane(0).unwrap().report(Some(3)).whole);
+    assert!(ledger.lane(0, "f").unwrap().report(Some(2)).whole);
+    assert!(!ledger.lane(0, "f").unwrap().report(Some(3)).whole);
 }
 
 #[test]
@@ -120,7 +126,7 @@ fn a_hole_and_an_overlap_are_faults() {
     assert!(ledger.observe(&response(Event::Gap(skipped))).is_err());
     // A refused response changes nothing.
     ledger.observe(&batch(EPOCH, 8, 9, &[8])).unwrap();
-    assert_eq!(ledger.lane(0).unwrap().report(None).delivered, 4);
+    assert_eq!(ledger.lane(0, "f").unwrap().report(None).delivered, 4);
 }
 
 #[test]
@@ -142,7 +148,7 @@ fn a_new_epoch_begins_where_its_gap_says() {
     ledger.observe(&response(Event::Gap(changed))).unwrap();
     assert!(ledger.observe(&batch(EPOCH, 20, 21, &[20])).is_err());
     ledger.observe(&batch(EPOCH + 1, 20, 21, &[20])).unwrap();
-    let next = ledger.lane(0).unwrap().next();
+    let next = ledger.lane(0, "f").unwrap().next();
     assert_eq!(
         next,
         Some(Cursor {
