@@ -2,7 +2,7 @@
 
 use crate::{
     hub::{InvalidGlob, SequenceError},
-    model::{FeedName, InvalidFeedName},
+    model::{Epoch, FeedName, InvalidFeedName, Offset},
     proto::wire::Invalid,
     store::StoreError,
 };
@@ -24,6 +24,22 @@ pub enum CatalogError {
     NoRoom { asked: u64, left: u64 },
     #[error("feed \"{feed}\" knows no producer \"{producer}\"")]
     UnknownProducer { feed: FeedName, producer: String },
+    #[error("feed \"{feed}\" has no cursor of a subscriber \"{subscriber}\"")]
+    UnknownCursor { feed: FeedName, subscriber: String },
+    #[error(
+        "the feed has {limit} named cursors, which is the limit; delete some, use names again, or raise limits.cursors_per_feed"
+    )]
+    CursorLimit { limit: usize },
+    #[error(
+        "offset {offset} is beyond the feed's next offset, {next}; acknowledge what was received"
+    )]
+    CursorBeyond { offset: Offset, next: Offset },
+    #[error(
+        "epoch {epoch} is not the feed's: it was created anew with epoch {present}; acknowledge what was received of that"
+    )]
+    CursorEpoch { epoch: Epoch, present: Epoch },
+    #[error("the cursor was not stored: {cause}")]
+    CursorNotStored { cause: String },
     #[error(transparent)]
     InvalidGlob(#[from] InvalidGlob),
     #[error("the server is stopping; try again in a moment")]

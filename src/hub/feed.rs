@@ -10,12 +10,14 @@ use parking_lot::{Mutex, MutexGuard, RwLock};
 use super::{
     bar_views::BarViews,
     conflate::Conflations,
+    cursors::Cursors,
     info::Infos,
     keys::{KeyIds, KeyTable, SeenMeta},
     producers::Producers,
     rate::Rate,
     snapshot::Snapshots,
     tail::{Life, Tail},
+    timeline::Timeline,
     views::Filters,
 };
 use crate::{
@@ -40,6 +42,7 @@ pub struct Feed {
     pub(super) conflations: Conflations,
     pub(super) bar_views: BarViews,
     pub(super) snapshots: Snapshots,
+    pub(super) cursors: Cursors,
     id: FeedId,
     name: FeedName,
     epoch: Epoch,
@@ -60,6 +63,7 @@ pub(super) struct FeedState {
     /// Bytes appended since keys and marks were last saved.
     pub unsaved_bytes: u64,
     pub last_append: Option<UnixNanos>,
+    timeline: Timeline,
     /// No record comes in before this: clocks step back, rings do not.
     ingest_floor: UnixNanos,
     records: Rate,
@@ -77,6 +81,7 @@ impl Feed {
             seen_to: bounds.tail,
             unsaved_bytes: 0,
             last_append: ring.last_ingest_time(),
+            timeline: Timeline::default(),
             ingest_floor: ring.last_ingest_time().unwrap_or(UnixNanos::MIN),
             records: Rate::new(now),
             bytes: Rate::new(now),
@@ -87,6 +92,7 @@ impl Feed {
             conflations: Conflations::default(),
             bar_views: BarViews::default(),
             snapshots: Snapshots::default(),
+            cursors: Cursors::default(),
             id: spec.id,
             name: spec.name.clone(),
             epoch: spec.epoch,
@@ -145,6 +151,11 @@ impl Feed {
             records_per_second: state.records.get(now),
             bytes_per_second: state.bytes.get(now),
         }
+    }
+
+    /// About when what is at `offset` came in; `None`: not known since the server started.
+    pub(super) fn came_in(&self, offset: Offset) -> Option<UnixNanos> {
+        self.state.lock().timeline.at(offset)
     }
 
     /// How long a full ring lasts at the present rate.
@@ -219,6 +230,7 @@ impl Feed {
         state.seen_to = chunk.span().to;
         state.unsaved_bytes += bytes;
         state.last_append = Some(ingest_time);
+        state.timeline.note(chunk.span().from, ingest_time);
         state.records.add(chunk.len() as u64, now);
         state.bytes.add(bytes, now);
         drop(state);

@@ -8,6 +8,7 @@ mod bars;
 mod batch;
 mod commit;
 mod conflate;
+mod cursors;
 mod error;
 mod feed;
 mod fidelity;
@@ -32,6 +33,7 @@ mod subscribers;
 mod tail;
 #[cfg(test)]
 mod tests;
+mod timeline;
 mod views;
 mod window;
 
@@ -43,6 +45,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use self::{
     append::Appender,
     commit::{Job, Writer},
+    cursors::CursorDesk,
     keys::KeyLimits,
     stage::StageLimits,
     subscribers::Subscribers,
@@ -52,6 +55,7 @@ pub use self::{
     append::{Ack, Pending, Refused},
     bars::{BarTable, History, Seen, TooLarge},
     batch::{Batch, Mode},
+    cursors::{Acknowledged, CursorKey, NamedCursor},
     error::{AppendError, CatalogError, FollowError},
     feed::{Feed, FeedRates},
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
@@ -65,7 +69,7 @@ pub use self::{
     producers::{ProducerKey, ProducerView},
     registry::FeedChange,
     start::{End, Start, Wanted},
-    subscribers::{SubscriberGuard, SubscriberView},
+    subscribers::{Begun, Registration, SubscriberGuard, SubscriberView},
     tail::{Life, Visible},
     views::{KeyFilter, Origin, View},
 };
@@ -86,7 +90,10 @@ pub struct Hub {
     engine: Arc<dyn Engine>,
     window: Arc<Window>,
     feeds: RwLock<BTreeMap<FeedName, Arc<Feed>>>,
+    /// Moves when a feed comes or goes.
+    feed_list: watch::Sender<u64>,
     subscribers: Subscribers,
+    cursor_desk: CursorDesk,
     appender: Appender,
     jobs: mpsc::Sender<Job>,
     committer: Mutex<Option<JoinHandle<()>>>,
@@ -134,7 +141,9 @@ impl Hub {
             engine,
             window,
             feeds: RwLock::new(feeds),
+            feed_list: watch::Sender::new(0),
             subscribers: Subscribers::default(),
+            cursor_desk: CursorDesk::default(),
             appender,
             jobs,
             committer: Mutex::new(Some(committer)),

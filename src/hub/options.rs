@@ -27,6 +27,8 @@ pub struct HubOptions {
     /// Bytes of a feed's last records, which are kept in memory; beyond it new keys are refused.
     pub max_latest_bytes_per_feed: usize,
     pub max_producers_per_feed: usize,
+    /// Named cursors of subscribers.
+    pub max_cursors_per_feed: usize,
     /// Bytes of a key.
     pub max_key_bytes: usize,
     /// Bytes of a record as sent.
@@ -57,6 +59,7 @@ impl Default for HubOptions {
             max_keys_per_feed: 100_000,
             max_latest_bytes_per_feed: 64 << 20,
             max_producers_per_feed: 10_000,
+            max_cursors_per_feed: 10_000,
             max_key_bytes: 256,
             max_record_bytes: crate::store::MAX_RECORD_BYTES,
             max_event_time_ahead: Duration::from_secs(24 * 3_600),

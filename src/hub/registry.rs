@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use tokio::sync::watch;
+
 use super::{
-    CatalogError, Feed, Hub,
+    CatalogError, Feed, Globs, Hub,
     commit::Writer,
-    glob,
+    cursors, glob,
     info::InfoScope,
     options::AutoCreate,
     producers::{ProducerKey, ProducerView},
@@ -63,6 +65,19 @@ impl Hub {
             .collect()
     }
 
+    /// The feeds that one glob matches and no other excludes, by name.
+    pub fn matching_feeds(&self, globs: &Globs, exclude: &Globs) -> Vec<Arc<Feed>> {
+        let wants = |name: &str| globs.matches(name) && !exclude.matches(name);
+        let feeds = self.feeds.read();
+        let wanted = feeds.values().filter(|feed| wants(feed.name().as_str()));
+        wanted.cloned().collect()
+    }
+
+    /// Changes whenever a feed comes or goes; look at the list after that.
+    pub fn watch_feeds(&self) -> watch::Receiver<u64> {
+        self.feed_list.subscribe()
+    }
+
     pub async fn create_feed(
         &self,
         name: FeedName,
@@ -99,6 +114,8 @@ impl Hub {
             });
         }
         feeds.insert(feed.name().clone(), Arc::clone(feed));
+        drop(feeds);
+        self.feed_list.send_modify(|changes| *changes += 1);
         Ok(())
     }
 
@@ -182,6 +199,7 @@ impl Hub {
         let feed = self.feed(name)?;
         self.feeds.write().remove(name);
         feed.mark_deleted();
+        self.feed_list.send_modify(|changes| *changes += 1);
         self.admin(move |writer| discard(writer, &feed)).await?
     }
 
@@ -263,6 +281,7 @@ pub(super) fn load(engine: &dyn Engine) -> Result<BTreeMap<FeedName, Arc<Feed>>,
         })?;
         let feed = open(engine, spec)?;
         save::load(engine, &feed)?;
+        cursors::load(engine, &feed)?;
         feeds.insert(feed.name().clone(), Arc::new(feed));
     }
     Ok(feeds)
@@ -343,6 +362,7 @@ fn discard(writer: &Writer, feed: &Feed) -> Result<(), CatalogError> {
     let engine = writer.engine.as_ref();
     engine.put(Space::Catalog, &spec_key(feed.id()), None)?;
     save::delete(engine, feed.id())?;
+    cursors::delete(engine, feed.id())?;
     writer.flush()?;
     engine.delete_ring(feed.id())?;
     writer.flush()?;

@@ -1,17 +1,17 @@
 //! Who follows what, and how far behind: for the subscriber itself, operators and metrics.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU8, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
 
-use super::{Feed, Hub, rate::Rate};
+use super::{CursorKey, Feed, Fidelity, Hub, NamedCursor, rate::Rate};
 use crate::model::{self, Offset, Principal, UnixNanos};
 
 #[derive(Debug, Default)]
@@ -23,14 +23,20 @@ pub(super) struct Subscribers {
 /// One that is behind and took nothing for so long is called stalled.
 const STALLED_AFTER: Duration = Duration::from_secs(10);
 
+/// No offset of a record.
+const NEVER: u64 = u64::MAX;
+
 /// Where a subscription of one feed is. Written for each message: no lock, no clock.
 #[derive(Debug)]
 struct Position {
-    name: String,
-    principal: Principal,
+    key: CursorKey,
     feed: Arc<Feed>,
     started: UnixNanos,
+    begun: Begun,
+    fidelity: AtomicU8,
     cursor: AtomicU64,
+    /// What it acknowledged without a name; `NEVER` before that.
+    acknowledged: AtomicU64,
     /// Ingest time of the last record sent, in nanoseconds; 0 before the first.
     reached: AtomicU64,
     /// Offsets settled so far.
@@ -47,17 +53,40 @@ struct Seen {
     live: Instant,
 }
 
-/// A subscription as users see it. Lag is counted from what was sent.
+/// Where a subscription began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// At its named cursor: its lag is counted from there.
+    AtNamedCursor,
+    Elsewhere,
+}
+
+/// A subscription to be put on the list.
+#[derive(Clone, Debug)]
+pub struct Registration {
+    /// An empty name is none.
+    pub key: CursorKey,
+    pub begun: Begun,
+    pub cursor: Offset,
+    pub fidelity: Fidelity,
+}
+
+/// A subscription as users see it. Lag is counted from what was sent, or from what was
+/// acknowledged.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriberView {
-    pub name: String,
+    pub name: Arc<str>,
     pub principal: Principal,
     pub feed: model::FeedName,
+    pub fidelity: &'static str,
     pub cursor: Offset,
+    /// The cursor is what it acknowledged.
+    pub acknowledged: bool,
     pub lag_records: u64,
     pub lag: Duration,
     pub eviction_eta: Option<Duration>,
-    pub started: UnixNanos,
+    /// `None`: it is away, and this is its named cursor.
+    pub started: Option<UnixNanos>,
     /// It is behind and has taken nothing for a while.
     pub stalled: bool,
 }
@@ -75,38 +104,91 @@ impl Position {
         self.view_at(Instant::now())
     }
 
+    /// What it acknowledged, if it does that.
+    fn acknowledged(&self) -> Option<Offset> {
+        let unnamed = self.acknowledged.load(Relaxed);
+        if self.key.subscriber.is_empty() {
+            return Some(unnamed).filter(|offset| *offset != NEVER);
+        }
+        let named = self.feed.cursors.find(&self.key)?;
+        let counts = self.begun == Begun::AtNamedCursor || named.time >= self.started;
+        counts.then_some(named.cursor.offset)
+    }
+
     fn view_at(&self, now: Instant) -> SubscriberView {
-        let bounds = self.feed.bounds();
-        let cursor = self.cursor.load(Relaxed);
-        let lag_records = bounds.tail.saturating_sub(cursor);
-        let reached = self.reached.load(Relaxed).cast_signed();
-        let behind = if lag_records > 0 && reached > 0 {
-            model::now() - reached
-        } else {
-            0
+        let next = self.feed.bounds().tail;
+        let acknowledged = self.acknowledged();
+        let cursor = acknowledged.unwrap_or_else(|| self.cursor.load(Relaxed));
+        let lag_records = next.saturating_sub(cursor);
+        let reached = match acknowledged {
+            Some(offset) => self.feed.came_in(offset),
+            None => Some(self.reached.load(Relaxed).cast_signed()).filter(|time| *time > 0),
         };
-        let (read_rate, silent) =
-            self.seen
-                .lock()
-                .look(self.settled.load(Relaxed), lag_records > 0, now);
+        let settled = acknowledged.unwrap_or_else(|| self.settled.load(Relaxed));
+        let (read_rate, silent) = self.seen.lock().look(settled, lag_records > 0, now);
         SubscriberView {
-            name: self.name.clone(),
-            principal: Arc::clone(&self.principal),
+            name: Arc::clone(&self.key.subscriber),
+            principal: Arc::clone(&self.key.principal),
             feed: self.feed.name().clone(),
+            fidelity: label(self.fidelity.load(Relaxed)),
             cursor,
+            acknowledged: acknowledged.is_some(),
             lag_records,
-            lag: Duration::from_nanos(u64::try_from(behind).unwrap_or(0)),
+            lag: lag(lag_records, reached),
             eviction_eta: self.feed.eviction_eta(cursor, read_rate),
-            started: self.started,
+            started: Some(self.started),
             stalled: silent >= STALLED_AFTER,
         }
+    }
+}
+
+/// Who is `lag_records` behind a record that came in at `reached`.
+fn lag(lag_records: u64, reached: Option<UnixNanos>) -> Duration {
+    let since = |reached| model::now().saturating_sub(reached);
+    let behind = reached.filter(|_| lag_records > 0).map_or(0, since);
+    Duration::from_nanos(u64::try_from(behind).unwrap_or(0))
+}
+
+fn code(fidelity: Fidelity) -> u8 {
+    match fidelity {
+        Fidelity::Full => 0,
+        Fidelity::Conflate(_) => 1,
+        Fidelity::Bars(_) => 2,
+    }
+}
+
+/// What `Fidelity::label` says.
+fn label(code: u8) -> &'static str {
+    ["full", "conflate", "bars"]
+        .get(usize::from(code))
+        .unwrap_or(&"full")
+}
+
+/// A subscriber that is away. When it acknowledged is how old what it acknowledged is at the least.
+fn away(feed: &Feed, key: &CursorKey, named: &NamedCursor) -> SubscriberView {
+    let cursor = named.cursor.offset;
+    let lag_records = feed.bounds().tail.saturating_sub(cursor);
+    let reached = feed.came_in(cursor).unwrap_or(named.time);
+    SubscriberView {
+        name: Arc::clone(&key.subscriber),
+        principal: Arc::clone(&key.principal),
+        feed: feed.name().clone(),
+        fidelity: "",
+        cursor,
+        acknowledged: true,
+        lag_records,
+        lag: lag(lag_records, Some(reached)),
+        eviction_eta: feed.eviction_eta(cursor, 0.0),
+        started: None,
+        stalled: false,
     }
 }
 
 impl Seen {
     /// How fast it reads, and for how long it has taken nothing that was there.
     fn look(&mut self, settled: u64, is_behind: bool, now: Instant) -> (f64, Duration) {
-        let new = settled - self.settled;
+        // It may have begun to acknowledge, which counts anew.
+        let new = settled.saturating_sub(self.settled);
         self.settled = settled;
         self.rate.add(new, now);
         if new > 0 || !is_behind {
@@ -128,13 +210,24 @@ impl Subscribers {
         feed.metrics.set_slowest(lag, eta);
     }
 
-    fn of(&self, feed: Option<&Feed>) -> Vec<SubscriberView> {
-        let open: Vec<_> = self.open.lock().values().cloned().collect();
+    fn positions(&self, feed: Option<&Feed>) -> Vec<Arc<Position>> {
         let of_feed = |p: &&Arc<Position>| feed.is_none_or(|feed| feed.id() == p.feed.id());
-        open.iter()
-            .filter(of_feed)
-            .map(|position| position.view())
-            .collect()
+        let open = self.open.lock();
+        open.values().filter(of_feed).map(Arc::clone).collect()
+    }
+
+    fn of(&self, feed: Option<&Feed>) -> Vec<SubscriberView> {
+        let open = self.positions(feed);
+        open.iter().map(|position| position.view()).collect()
+    }
+
+    /// The named cursors of those who are not there.
+    fn away(&self, feed: &Feed) -> Vec<SubscriberView> {
+        let there = self.positions(Some(feed));
+        let there: HashSet<&CursorKey> = there.iter().map(|position| &position.key).collect();
+        let named = feed.cursors.all();
+        let absent = named.iter().filter(|(key, _)| !there.contains(key));
+        absent.map(|(key, named)| away(feed, key, named)).collect()
     }
 }
 
@@ -142,18 +235,18 @@ impl Hub {
     /// Puts a subscription on the list.
     pub fn register_subscriber(
         self: &Arc<Self>,
-        name: String,
-        principal: Principal,
         feed: &Arc<Feed>,
-        cursor: Offset,
+        registration: Registration,
     ) -> SubscriberGuard {
         let now = Instant::now();
         let position = Arc::new(Position {
-            name,
-            principal,
+            key: registration.key,
             feed: Arc::clone(feed),
             started: model::now(),
-            cursor: AtomicU64::new(cursor),
+            begun: registration.begun,
+            fidelity: AtomicU8::new(code(registration.fidelity)),
+            cursor: AtomicU64::new(registration.cursor),
+            acknowledged: AtomicU64::new(NEVER),
             reached: AtomicU64::new(0),
             settled: AtomicU64::new(0),
             seen: Mutex::new(Seen {
@@ -176,10 +269,29 @@ impl Hub {
 
     /// Open subscriptions of a feed, or of all, in a stable order.
     pub fn subscribers(&self, feed: Option<&Feed>) -> Vec<SubscriberView> {
-        let mut views = self.subscribers.of(feed);
-        views.sort_by(|a, b| (&a.feed, &a.name, a.started).cmp(&(&b.feed, &b.name, b.started)));
-        views
+        sorted(self.subscribers.of(feed))
     }
+
+    /// Open subscriptions, and the named cursors of subscribers that are away.
+    pub fn all_subscribers(&self, feed: Option<&Feed>) -> Vec<SubscriberView> {
+        let mut views = self.subscribers.of(feed);
+        match feed {
+            Some(feed) => views.extend(self.subscribers.away(feed)),
+            None => {
+                let feeds: Vec<_> = self.feeds.read().values().cloned().collect();
+                views.extend(feeds.iter().flat_map(|feed| self.subscribers.away(feed)));
+            }
+        }
+        sorted(views)
+    }
+}
+
+fn sorted(mut views: Vec<SubscriberView>) -> Vec<SubscriberView> {
+    views.sort_by(|a, b| {
+        let a = (&a.feed, &a.name, &a.principal, a.started);
+        a.cmp(&(&b.feed, &b.name, &b.principal, b.started))
+    });
+    views
 }
 
 impl SubscriberGuard {
@@ -191,6 +303,20 @@ impl SubscriberGuard {
             self.position.reached.store(time.cast_unsigned(), Relaxed);
         }
         self.position.settled.fetch_add(settled, Relaxed);
+    }
+
+    /// Notes what a subscriber without a name has processed; it only moves forward.
+    pub fn acknowledged(&self, offset: Offset) {
+        let acknowledged = &self.position.acknowledged;
+        let before = acknowledged.load(Relaxed);
+        // Only its own stream writes it.
+        if before == NEVER || before < offset {
+            acknowledged.store(offset, Relaxed);
+        }
+    }
+
+    pub fn set_fidelity(&self, fidelity: Fidelity) {
+        self.position.fidelity.store(code(fidelity), Relaxed);
     }
 
     pub fn view(&self) -> SubscriberView {

@@ -2,7 +2,9 @@
 
 use tonic::{Request, Response, Status, async_trait};
 
-use super::{Services, feeds, keys, producers, request::principal, stream::unary, subscribers};
+use super::{
+    Services, cursors, feeds, keys, producers, request::principal, stream::unary, subscribers,
+};
 use crate::proto::v1::{self, catalog_service_server::CatalogService};
 
 #[async_trait]
@@ -128,8 +130,10 @@ impl CatalogService for Services {
 
     async fn delete_cursor(
         &self,
-        _: Request<v1::DeleteCursorRequest>,
+        request: Request<v1::DeleteCursorRequest>,
     ) -> Result<Response<v1::DeleteCursorResponse>, Status> {
-        Err(super::status::unimplemented("DeleteCursor"))
+        let caller = principal(&request);
+        let done = cursors::delete(&self.context, request.into_inner(), caller);
+        unary("DeleteCursor", done).await
     }
 }

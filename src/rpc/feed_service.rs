@@ -8,8 +8,9 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status, Streaming, async_trait};
 
 use super::{
-    Services, ingest, latest,
+    Services, cursors, ingest, latest,
     request::principal,
+    session::{Said, Session},
     status,
     stream::{StreamGuard, unary},
     subscribe::{self, Outgoing},
@@ -76,9 +77,21 @@ impl FeedService for Services {
 
     async fn session(
         &self,
-        _request: Request<Streaming<v1::SessionRequest>>,
+        request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        Err(status::unimplemented("Session"))
+        let guard = StreamGuard::open("Session");
+        let caller = principal(&request);
+        match Session::new(&self.context, caller, request.into_inner()) {
+            Ok(session) => {
+                let said = session.into_stream(guard);
+                let responses = said.map(|next| next.map(Said::response));
+                Ok(Response::new(Box::pin(responses)))
+            }
+            Err(error) => {
+                guard.end(Some(&error));
+                Err(error)
+            }
+        }
     }
 
     async fn get_latest(
@@ -93,8 +106,10 @@ impl FeedService for Services {
 
     async fn acknowledge_cursor(
         &self,
-        _: Request<v1::AcknowledgeCursorRequest>,
+        request: Request<v1::AcknowledgeCursorRequest>,
     ) -> Result<Response<v1::AcknowledgeCursorResponse>, Status> {
-        Err(status::unimplemented("AcknowledgeCursor"))
+        let caller = principal(&request);
+        let done = cursors::acknowledge(&self.context, request.into_inner(), caller);
+        unary("AcknowledgeCursor", done).await
     }
 }

@@ -2,6 +2,7 @@
 //! errors.
 
 mod catalog_service;
+mod cursors;
 mod feed_service;
 mod feeds;
 mod ingest;
@@ -11,6 +12,7 @@ mod page;
 mod producers;
 mod request;
 mod selector;
+mod session;
 pub mod status;
 mod stream;
 mod subscribe;
@@ -21,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio_util::sync::CancellationToken;
 
-pub use self::{ingest::IngestRoute, subscribe::SubscribeRoute};
+pub use self::{ingest::IngestRoute, session::SessionRoute, subscribe::SubscribeRoute};
 use crate::{
     hub::Hub,
     proto::v1::{
@@ -58,9 +60,12 @@ impl Services {
         }
     }
 
-    /// The generated service behind a faster Subscribe and Ingest.
-    pub fn feed_service(&self) -> SubscribeRoute<IngestRoute<FeedServiceServer<Self>>> {
+    /// The generated service behind a faster Subscribe, Session and Ingest.
+    pub fn feed_service(
+        &self,
+    ) -> SubscribeRoute<SessionRoute<IngestRoute<FeedServiceServer<Self>>>> {
         let generated = IngestRoute::new(self.clone(), self.generated_feed_service());
+        let generated = SessionRoute::new(Arc::clone(&self.context), generated);
         SubscribeRoute::new(Arc::clone(&self.context), generated)
     }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::HeaderMap;
+use http::{Extensions, HeaderMap};
 use tonic::{Request, Status};
 
 use super::status;
@@ -15,7 +15,11 @@ const MAX_NAME_BYTES: usize = 128;
 
 /// Whom a call belongs to; authentication puts it into the request.
 pub(super) fn principal<T>(request: &Request<T>) -> Principal {
-    let found = request.extensions().get::<Principal>();
+    principal_of(request.extensions())
+}
+
+pub(super) fn principal_of(extensions: &Extensions) -> Principal {
+    let found = extensions.get::<Principal>();
     found.map_or_else(|| Arc::from("anonymous"), Arc::clone)
 }
 
@@ -31,6 +35,14 @@ pub(super) fn feed_name(field: &str, name: &str) -> Result<FeedName, Status> {
     }
     name.parse()
         .map_err(|e| status::invalid_argument(field, &format!("\"{name}\": {e}")))
+}
+
+/// A name for a subscriber; empty: none.
+pub(super) fn subscriber_name(name: &str) -> Result<Arc<str>, Status> {
+    if name.len() > MAX_NAME_BYTES {
+        return Err(status::invalid_argument("subscriber", "is over 128 bytes"));
+    }
+    Ok(name.into())
 }
 
 pub(super) fn producer_name(name: &str) -> Result<ProducerName, Status> {

@@ -97,6 +97,21 @@ pub fn catalog(error: &CatalogError) -> Status {
             &message,
             resource(feed.as_str()),
         ),
+        CatalogError::UnknownCursor { feed, .. } => status(
+            Code::NotFound,
+            "UNKNOWN_CURSOR",
+            &message,
+            resource(feed.as_str()),
+        ),
+        CatalogError::CursorLimit { .. } => quota("CURSOR_LIMIT", "named cursors", &message),
+        CatalogError::CursorBeyond { .. } => invalid_argument("cursor.offset", &message),
+        CatalogError::CursorEpoch { .. } => precondition("EPOCH_CHANGED", "cursor.epoch", &message),
+        CatalogError::CursorNotStored { .. } => status(
+            Code::Unavailable,
+            "STORE_FAILED",
+            &message,
+            ErrorDetails::new(),
+        ),
         CatalogError::FeedLimit { .. } => quota("FEED_LIMIT", "feeds", &message),
         CatalogError::NoRoom { .. } => quota("NO_ROOM", "ring bytes", &message),
         CatalogError::Stopping => stopping(),
@@ -156,6 +171,42 @@ pub fn follow(error: &FollowError) -> Status {
     }
 }
 
+/// A selector took in too many feeds.
+pub fn too_many_feeds(limit: usize) -> Status {
+    let message = format!(
+        "a stream follows at most {limit} feeds; match fewer of them, or use several streams"
+    );
+    quota("TOO_MANY_FEEDS", "feeds of a stream", &message)
+}
+
+/// A session has as many selectors as it may have.
+pub fn too_many_selectors(limit: usize) -> Status {
+    let message =
+        format!("a session has at most {limit} selectors; remove one, or open another session");
+    quota("SELECTOR_LIMIT", "selectors of a session", &message)
+}
+
+/// A subscriber that fell behind further than it wanted to.
+pub fn too_slow() -> Status {
+    status(
+        Code::Aborted,
+        "SLOW_SUBSCRIBER",
+        "the subscriber is behind further than its slow policy allows; go on with the resume token when it can keep up",
+        ErrorDetails::new(),
+    )
+}
+
+/// A selector that a session does not have.
+pub fn unknown_selector(id: u32) -> Status {
+    let message = format!("the session has no selector {id}; set it first");
+    status(
+        Code::NotFound,
+        "UNKNOWN_SELECTOR",
+        &message,
+        ErrorDetails::new(),
+    )
+}
+
 fn sequence(error: &SequenceError, message: &str) -> Status {
     let precondition = |reason: &str, facts: HashMap<String, String>| {
         let details =
@@ -188,6 +239,12 @@ fn refused(index: usize, invalid: &Invalid, message: &str) -> Status {
         message,
         details,
     )
+}
+
+/// Something has to be done first.
+pub fn precondition(reason: &str, subject: &str, message: &str) -> Status {
+    let details = ErrorDetails::with_precondition_failure_violation(reason, subject, message);
+    status(Code::FailedPrecondition, reason, message, details)
 }
 
 fn quota(reason: &str, subject: &str, message: &str) -> Status {

@@ -1,4 +1,4 @@
-//! Open subscriptions.
+//! Open subscriptions, and the named cursors of those who are away.
 
 use tonic::Status;
 
@@ -29,7 +29,7 @@ pub(super) fn list(
         None => 0_usize,
     };
     let size = page::size(asked.page_size);
-    let views = context.hub.subscribers(feed.as_deref());
+    let views = context.hub.all_subscribers(feed.as_deref());
     let page = views.iter().skip(skip).take(size + 1);
     let mut subscribers: Vec<_> = page.map(describe).collect();
     let next_page_token = page::cut(&mut subscribers, size, |_| String::new());
@@ -46,16 +46,16 @@ pub(super) fn list(
 
 fn describe(view: &SubscriberView) -> v1::Subscriber {
     v1::Subscriber {
-        name: view.name.clone(),
+        name: view.name.to_string(),
         principal: view.principal.to_string(),
         feed: view.feed.to_string(),
         cursor: view.cursor,
         lag_records: view.lag_records,
         lag: Some(wire_duration(view.lag)),
         eviction_eta: view.eviction_eta.map(wire_duration),
-        fidelity: "full".into(),
-        start_time: Some(wire_timestamp(view.started)),
-        acknowledged: false,
-        connected: true,
+        fidelity: view.fidelity.into(),
+        start_time: view.started.map(wire_timestamp),
+        acknowledged: view.acknowledged,
+        connected: view.started.is_some(),
     }
 }

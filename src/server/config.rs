@@ -109,6 +109,8 @@ pub struct LimitsConfig {
     /// Bytes of a feed's last records; beyond it new keys are refused.
     pub latest_bytes_per_feed: Size,
     pub producers_per_feed: usize,
+    /// Named cursors of subscribers.
+    pub cursors_per_feed: usize,
     pub event_time_ahead: Time,
     pub window_bytes: Size,
     pub view_bytes: Size,
@@ -249,6 +251,7 @@ impl Default for LimitsConfig {
             keys_per_feed: 100_000,
             latest_bytes_per_feed: Size::mib(64),
             producers_per_feed: 10_000,
+            cursors_per_feed: 10_000,
             event_time_ahead: Time(Duration::from_secs(24 * 3_600)),
             window_bytes: Size::mib(64),
             view_bytes: Size::mib(512),
@@ -392,6 +395,7 @@ impl Config {
             max_keys_per_feed: self.limits.keys_per_feed,
             max_latest_bytes_per_feed: bytes(self.limits.latest_bytes_per_feed),
             max_producers_per_feed: self.limits.producers_per_feed,
+            max_cursors_per_feed: self.limits.cursors_per_feed,
             max_key_bytes: bytes(self.limits.key_bytes),
             max_record_bytes: bytes(self.limits.record_bytes),
             max_event_time_ahead: self.limits.event_time_ahead.0,

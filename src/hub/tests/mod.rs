@@ -8,6 +8,7 @@
 mod bars;
 mod bed;
 mod fidelity;
+mod cursors;
 mod flushes;
 mod views;
 

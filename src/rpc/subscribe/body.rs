@@ -1,5 +1,5 @@
-//! A stream of responses as the body of an HTTP response: each frame is a whole gRPC message, its
-//! prefix included, and most of them are shared; the trailers say how it ended.
+//! A stream of bytes as the body of an HTTP response: pieces of gRPC messages, most of them shared,
+//! each large enough to be a frame; the trailers say how it ended.
 
 use std::{
     convert::Infallible,
@@ -9,28 +9,35 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 use http_body::{Body, Frame};
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::Outgoing;
+type Pieces = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 
-type Responses = Pin<Box<dyn Stream<Item = Result<Outgoing, Status>> + Send>>;
-
-pub(super) struct MessageBody {
+struct MessageBody {
     /// `None` after the trailers.
-    responses: Option<Responses>,
+    pieces: Option<Pieces>,
 }
 
 impl MessageBody {
-    pub(super) fn new(
-        responses: impl Stream<Item = Result<Outgoing, Status>> + Send + 'static,
-    ) -> Self {
+    fn new(pieces: impl Stream<Item = Result<Bytes, Status>> + Send + 'static) -> Self {
         Self {
-            responses: Some(Box::pin(responses)),
+            pieces: Some(Box::pin(pieces)),
         }
     }
+}
+
+/// A gRPC response of whole messages.
+pub(in crate::rpc) fn respond(
+    pieces: impl Stream<Item = Result<Bytes, Status>> + Send + 'static,
+) -> http::Response<tonic::body::Body> {
+    let body = tonic::body::Body::new(MessageBody::new(pieces));
+    let mut response = http::Response::new(body);
+    let content = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(CONTENT_TYPE, content);
+    response
 }
 
 impl Body for MessageBody {
@@ -41,11 +48,11 @@ impl Body for MessageBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let Some(responses) = &mut self.responses else {
+        let Some(pieces) = &mut self.pieces else {
             return Poll::Ready(None);
         };
-        let frame = match ready!(responses.as_mut().poll_next(cx)) {
-            Some(Ok(response)) => Frame::data(response.message()),
+        let frame = match ready!(pieces.as_mut().poll_next(cx)) {
+            Some(Ok(piece)) => Frame::data(piece),
             Some(Err(status)) => Frame::trailers(self.end(&status)),
             None => Frame::trailers(self.end(&Status::ok(""))),
         };
@@ -53,17 +60,17 @@ impl Body for MessageBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.responses.is_none()
+        self.pieces.is_none()
     }
 }
 
 impl MessageBody {
     fn end(&mut self, status: &Status) -> HeaderMap {
-        self.responses = None;
+        self.pieces = None;
         let mut trailers = HeaderMap::new();
         if let Err(unwritable) = status.add_header(&mut trailers) {
             tracing::error!(%unwritable, "a status does not fit into trailers");
-            trailers.insert("grpc-status", http::HeaderValue::from(status.code() as i32));
+            trailers.insert("grpc-status", HeaderValue::from(status.code() as i32));
         }
         trailers
     }
@@ -72,7 +79,7 @@ impl MessageBody {
 impl fmt::Debug for MessageBody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MessageBody")
-            .field("ended", &self.responses.is_none())
+            .field("ended", &self.pieces.is_none())
             .finish_non_exhaustive()
     }
 }

@@ -2,12 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use bytes::Bytes;
-
-use crate::{
-    hub::Feed,
-    proto::{v1, wire},
-};
+use crate::{hub::Feed, proto::v1};
 
 #[derive(Debug)]
 pub(super) struct InfoSender {
@@ -26,10 +21,13 @@ impl InfoSender {
         }
     }
 
-    /// The descriptions to send before these records.
-    pub(super) fn before(&mut self, records: &[Bytes]) -> Vec<v1::KeyInfoUpdate> {
+    /// The descriptions to send before something of these keys.
+    pub(super) fn before<'a>(
+        &mut self,
+        keys: impl Iterator<Item = &'a str>,
+    ) -> Vec<v1::KeyInfoUpdate> {
         let mut updates = self.changed();
-        for key in records.iter().map(|record| wire::key_of(record)) {
+        for key in keys {
             if !self.sent.contains_key(key) {
                 let info = self.feed.key_info(key);
                 updates.push(self.update(key, &info));

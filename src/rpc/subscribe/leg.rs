@@ -1,16 +1,22 @@
-//! One selector of a stream: its follower, and what it has been told.
+//! One feed of one selector: its follower, and what it has been told.
 
 use std::{collections::VecDeque, sync::Arc};
 
-use prost::Message as _;
-
-use super::{info::InfoSender, outgoing::Outgoing};
+use super::{
+    info::InfoSender,
+    outgoing::{self, Outgoing},
+    turns::Share,
+};
 use crate::{
-    hub::{FollowError, Follower, Origin, Step, SubscriberGuard, View},
-    model::{self, Epoch, Gap, GapReason, Offset},
+    hub::{
+        Feed, Fidelity, FollowError, Follower, Origin, Resume, SlowPolicy, Step, SubscriberGuard,
+        View,
+    },
+    model::{self, Cursor, Epoch, Gap, GapReason, Offset, Span},
     proto::{
         convert::wire_duration,
         v1::{self, subscribe_response::Event},
+        wire,
     },
     rpc::selector,
 };
@@ -25,76 +31,113 @@ enum Progress {
 
 #[derive(Debug)]
 pub(super) struct Leg {
-    index: u32,
-    /// As asked for, encoded: it is seldom looked at.
-    selector: Box<[u8]>,
+    selector: u32,
+    progress: Progress,
+    pub(super) share: Share,
     follower: Follower,
     guard: SubscriberGuard,
-    progress: Progress,
     info: Option<Box<InfoSender>>,
+}
+
+/// Whether a key's description is sent before the key's first record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Infos {
+    Sent,
+    LeftOut,
 }
 
 impl Leg {
     pub(super) fn new(
-        index: usize,
-        selector: &v1::Selector,
+        selector: u32,
         follower: Follower,
         guard: SubscriberGuard,
-        include_info: bool,
+        infos: Infos,
     ) -> Self {
+        let info = (infos == Infos::Sent).then(|| Box::new(InfoSender::new(follower.feed())));
         Self {
-            index: u32::try_from(index).unwrap_or(u32::MAX),
-            selector: selector.encode_to_vec().into(),
-            guard,
+            selector,
             progress: Progress::Behind,
-            info: include_info.then(|| Box::new(InfoSender::new(follower.feed()))),
+            share: Share::default(),
+            guard,
+            info,
             follower,
         }
+    }
+
+    pub(super) fn selector(&self) -> u32 {
+        self.selector
+    }
+
+    pub(super) fn feed(&self) -> &Arc<Feed> {
+        self.follower.feed()
     }
 
     pub(super) fn is_done(&self) -> bool {
         self.progress == Progress::Done
     }
 
-    pub(super) async fn wait(&mut self) {
-        self.follower.wait().await;
+    /// What comes next, once there is something to say. May be dropped and asked again at any
+    /// time, and often is.
+    pub(super) async fn come(&mut self) -> Result<Step, FollowError> {
+        loop {
+            match self.follower.next().await? {
+                Step::AtTail if self.progress == Progress::CaughtUp => self.follower.wait().await,
+                step @ (Step::Records(_)
+                | Step::Bars(_)
+                | Step::Snapshot(_)
+                | Step::SnapshotComplete(_)
+                | Step::ModeChanged(_)
+                | Step::TooSlow
+                | Step::Gap { .. }
+                | Step::AtTail
+                | Step::Ended) => return Ok(step),
+            }
+        }
     }
 
-    /// Puts what comes next into `ready`; nothing when it waits or is done.
-    pub(super) async fn advance(
-        &mut self,
-        ready: &mut VecDeque<Outgoing>,
-    ) -> Result<(), FollowError> {
-        if self.is_done() {
-            return Ok(());
-        }
-        match self.follower.next().await? {
+    /// Puts into `ready` what a step has to tell.
+    pub(super) fn say(&mut self, step: Step, ready: &mut VecDeque<Outgoing>) {
+        match step {
             Step::Records(view) => self.records(view, ready),
+            Step::Bars(view) => {
+                self.moved_by(&view);
+                self.whole(&view, ready);
+            }
+            Step::Snapshot(view) => self.whole(&view, ready),
+            Step::SnapshotComplete(at) => {
+                let as_of = Some(self.cursor(at));
+                let complete = Event::SnapshotComplete(v1::SnapshotComplete { as_of });
+                ready.push_back(self.respond(complete));
+            }
+            Step::ModeChanged(fidelity) => {
+                self.guard.set_fidelity(fidelity);
+                let changed = v1::ModeChanged {
+                    fidelity: Some(selector::wire_fidelity(fidelity)),
+                    at: Some(self.here(self.follower.cursor())),
+                };
+                ready.push_back(self.respond(Event::ModeChanged(changed)));
+            }
             Step::Gap { epoch, gap, oldest } => {
                 self.progress = Progress::Behind;
                 self.guard.sent(self.follower.cursor(), 0, None);
                 ready.push_back(self.respond(Event::Gap(self.gap(epoch, gap, oldest))));
             }
-            Step::AtTail if self.progress == Progress::Behind => {
-                self.settle(ready);
-                self.progress = Progress::CaughtUp;
-                // The token is filled in when it is known what else goes out before.
-                let next = Some(self.cursor(self.follower.cursor()));
-                let caught_up = v1::CaughtUp {
-                    next,
-                    resume_token: String::new(),
-                };
-                ready.push_back(self.respond(Event::CaughtUp(caught_up)));
-            }
-            Step::AtTail => {}
-            Step::Bars(_)
-            | Step::Snapshot(_)
-            | Step::SnapshotComplete(_)
-            | Step::ModeChanged(_)
-            | Step::TooSlow => {}
+            Step::AtTail => self.caught_up(ready),
             Step::Ended => self.progress = Progress::Done,
+            // The stream's matter: it ends.
+            Step::TooSlow => {}
         }
-        Ok(())
+    }
+
+    fn caught_up(&mut self, ready: &mut VecDeque<Outgoing>) {
+        self.settle(ready);
+        self.progress = Progress::CaughtUp;
+        // The token is filled in when it is known what else goes out before.
+        let caught_up = v1::CaughtUp {
+            next: Some(self.here(self.follower.cursor())),
+            resume_token: String::new(),
+        };
+        ready.push_back(self.respond(Event::CaughtUp(caught_up)));
     }
 
     /// Tells what its keys left out so far, before it says where it is.
@@ -104,28 +147,77 @@ impl Leg {
         }
     }
 
+    /// Tells what it will not see of a feed that was deleted; where it was in it.
+    pub(super) fn leave(&mut self, ready: &mut VecDeque<Outgoing>) -> Cursor {
+        self.settle(ready);
+        let tail = self.feed().bounds().tail;
+        let span = Span::new(self.follower.cursor(), tail);
+        if !self.is_done() && !span.is_empty() {
+            let gap = Gap {
+                span,
+                count: None,
+                reason: GapReason::Trimmed,
+            };
+            self.feed().metrics().count_gap(gap.reason.label());
+            let gap = self.gap(self.feed().epoch(), gap, tail);
+            ready.push_back(self.respond(Event::Gap(gap)));
+        }
+        Cursor {
+            epoch: self.feed().epoch(),
+            offset: tail,
+        }
+    }
+
+    fn moved_by(&self, view: &View) {
+        self.guard
+            .sent(view.covers.to, view.covers.len(), view.last_ingest);
+    }
+
     fn records(&mut self, view: View, ready: &mut VecDeque<Outgoing>) {
         if view.origin == Origin::Ring {
             self.progress = Progress::Behind;
         }
-        let feed = self.follower.feed();
         if let Some(info) = &mut self.info {
-            let updates = info.before(&view.records()).into_iter();
-            let index = self.index;
-            ready.extend(updates.map(|update| Outgoing::new(index, Event::KeyInfo(update))));
+            let records = view.records();
+            let keys = records.iter().map(|record| wire::key_of(record));
+            describe(self.selector, info, keys, ready);
         }
-        self.guard
-            .sent(view.covers.to, view.covers.len(), view.last_ingest);
-        let metrics = feed.metrics();
-        metrics.count_sent(u64::from(view.count), view.bytes() as u64);
+        self.moved_by(&view);
+        self.count(&view);
         if let Some(time) = view.last_ingest.filter(|_| view.origin == Origin::Window) {
+            let metrics = self.feed().metrics();
             metrics.observe_append_to_send(model::now().saturating_sub(time));
         }
         ready.push_back(Outgoing::Records {
-            selector: self.index,
-            feed: Arc::clone(feed),
+            selector: self.selector,
+            feed: Arc::clone(self.follower.feed()),
             view,
         });
+    }
+
+    /// A message of another view than records.
+    fn whole(&mut self, view: &View, ready: &mut VecDeque<Outgoing>) {
+        let message = view.message();
+        if let Some(info) = &mut self.info {
+            match outgoing::read(&message).event {
+                Some(Event::Bars(batch)) => {
+                    let keys = batch.bars.iter().map(|bar| bar.key.as_str());
+                    describe(self.selector, info, keys, ready);
+                }
+                Some(Event::Snapshot(batch)) => {
+                    let keys = batch.records.iter().map(|record| wire::key_of(record));
+                    describe(self.selector, info, keys, ready);
+                }
+                Some(_) | None => {}
+            }
+        }
+        self.count(view);
+        ready.push_back(Outgoing::Whole(message));
+    }
+
+    fn count(&self, view: &View) {
+        let metrics = self.feed().metrics();
+        metrics.count_sent(u64::from(view.count), view.bytes() as u64);
     }
 
     fn gap(&self, epoch: Epoch, gap: Gap, oldest: Offset) -> v1::Gap {
@@ -138,47 +230,78 @@ impl Leg {
             GapReason::EpochChanged => v1::GapReason::EpochChanged,
         };
         v1::Gap {
-            feed: self.follower.feed().name().to_string(),
+            feed: self.feed().name().to_string(),
             epoch,
             from: gap.span.from,
             to: gap.span.to,
             count: gap.count,
             reason: reason.into(),
-            oldest: Some(self.cursor(oldest)),
+            oldest: Some(self.here(oldest)),
         }
     }
 
-    pub(super) fn heartbeat(&self, resume_token: String) -> Outgoing {
-        let bounds = self.follower.feed().bounds();
+    pub(super) fn heartbeat(&self) -> v1::Heartbeat {
+        let bounds = self.feed().bounds();
         let view = self.guard.view();
-        self.respond(Event::Heartbeat(v1::Heartbeat {
-            oldest: Some(self.cursor(bounds.head)),
-            next: Some(self.cursor(bounds.tail)),
-            cursor: Some(self.cursor(self.follower.cursor())),
-            lag_records: view.lag_records,
+        let cursor = if view.acknowledged {
+            view.cursor
+        } else {
+            self.follower.cursor()
+        };
+        v1::Heartbeat {
+            oldest: Some(self.here(bounds.head)),
+            next: Some(self.here(bounds.tail)),
+            cursor: Some(self.here(cursor)),
+            lag_records: bounds.tail.saturating_sub(cursor),
             lag: Some(wire_duration(view.lag)),
             eviction_eta: view.eviction_eta.map(wire_duration),
-            resume_token,
-            acknowledged: false,
-        }))
-    }
-
-    /// The selector that goes on after what was sent.
-    pub(super) fn resume(&self) -> v1::Selector {
-        let asked = v1::Selector::decode(&*self.selector).unwrap_or_default();
-        selector::resume(&asked, &self.follower.resume())
-    }
-
-    fn cursor(&self, offset: Offset) -> v1::Cursor {
-        let feed = self.follower.feed();
-        v1::Cursor {
-            feed: feed.name().to_string(),
-            epoch: feed.epoch(),
-            offset,
+            resume_token: String::new(),
+            acknowledged: view.acknowledged,
         }
     }
 
-    fn respond(&self, event: Event) -> Outgoing {
-        Outgoing::new(self.index, event)
+    /// How it goes on after what was sent.
+    pub(super) fn resume(&self) -> Resume {
+        self.follower.resume()
     }
+
+    /// Changes how much it gets, or its slow policy.
+    pub(super) fn change(&mut self, fidelity: Option<Fidelity>, slow: Option<SlowPolicy>) {
+        self.follower.change(fidelity, slow);
+        self.guard.set_fidelity(self.follower.fidelity());
+    }
+
+    /// Notes what a subscriber without a name has processed.
+    pub(super) fn acknowledged(&self, offset: Offset) {
+        self.guard.acknowledged(offset);
+    }
+
+    /// A place in the present epoch.
+    fn here(&self, offset: Offset) -> v1::Cursor {
+        let epoch = self.feed().epoch();
+        self.cursor(Cursor { epoch, offset })
+    }
+
+    fn cursor(&self, at: Cursor) -> v1::Cursor {
+        v1::Cursor {
+            feed: self.feed().name().to_string(),
+            epoch: at.epoch,
+            offset: at.offset,
+        }
+    }
+
+    pub(super) fn respond(&self, event: Event) -> Outgoing {
+        Outgoing::new(self.selector, event)
+    }
+}
+
+/// Sends descriptions before something of these keys.
+fn describe<'a>(
+    selector: u32,
+    info: &mut InfoSender,
+    keys: impl Iterator<Item = &'a str>,
+    ready: &mut VecDeque<Outgoing>,
+) {
+    let updates = info.before(keys).into_iter();
+    ready.extend(updates.map(|update| Outgoing::new(selector, Event::KeyInfo(update))));
 }

@@ -10,7 +10,7 @@ use std::{
     task::{Context as TaskContext, Poll},
 };
 
-use http::{HeaderValue, header::CONTENT_TYPE};
+use tokio_stream::StreamExt as _;
 use tonic::{
     Request, Status, Streaming, body::Body, codec::Codec as _, metadata::MetadataMap,
     server::NamedService,
@@ -18,7 +18,7 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower::Service;
 
-use super::{body::MessageBody, open};
+use super::{Outgoing, body::respond, open};
 use crate::{
     proto::v1,
     rpc::{
@@ -81,11 +81,8 @@ async fn answer(context: &Arc<Context>, request: http::Request<Body>) -> http::R
     let caller = principal(&request);
     match open(context, request.into_inner(), caller).await {
         Ok(subscription) => {
-            let body = MessageBody::new(subscription.into_stream(guard));
-            let mut response = http::Response::new(Body::new(body));
-            let content = HeaderValue::from_static("application/grpc");
-            response.headers_mut().insert(CONTENT_TYPE, content);
-            response
+            let responses = subscription.into_stream(guard);
+            respond(responses.map(|next| next.map(Outgoing::message)))
         }
         Err(status) => {
             guard.end(Some(&status));

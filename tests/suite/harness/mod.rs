@@ -3,6 +3,7 @@
 mod ledger;
 mod records;
 mod server;
+mod session;
 mod upload;
 
 use std::{future::Future, time::Duration};
@@ -14,6 +15,7 @@ pub(crate) use self::{
         vector,
     },
     server::{Server, Setup, scrape_of},
+    session::{Talk, acknowledge, feed_of, hello, remove, set},
     upload::{
         batches, exact, expected_of, feed_exists, get_feed, numbered, plain, progress, reason,
         upload, violated_field,

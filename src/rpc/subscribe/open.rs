@@ -1,0 +1,225 @@
+//! Opening a selector: anew, or where a resume token left it.
+
+use std::{sync::Arc, time::Duration};
+
+use tonic::Status;
+
+use super::{
+    chosen::{Chosen, Globbed},
+    leg::{Infos, Leg},
+};
+use crate::{
+    hub::{Begun, CursorKey, Feed, Registration, Start, Wanted},
+    model::{FeedName, Principal},
+    proto::{convert::wire_duration, v1},
+    rpc::{
+        Context, request,
+        selector::{self, Begins, Feeds, Place, Selection},
+        status,
+        token::{KeptFeed, KeptSelector},
+    },
+};
+
+/// Feeds of all selectors of a stream together.
+pub(super) const MAX_LEGS: usize = 1_024;
+const HEARTBEATS: std::ops::RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(3_600);
+
+/// Who subscribes, and how.
+#[derive(Clone, Debug)]
+pub(in crate::rpc) struct Who {
+    pub(in crate::rpc) context: Arc<Context>,
+    pub(in crate::rpc) key: CursorKey,
+    pub(super) infos: Infos,
+    /// As asked for.
+    heartbeat: Option<Duration>,
+}
+
+/// A selector and its followers.
+#[derive(Debug)]
+pub(in crate::rpc) struct Opened {
+    pub(super) chosen: Chosen,
+    pub(super) legs: Vec<Leg>,
+}
+
+impl Who {
+    /// Reads what a request says beside its selectors.
+    pub(in crate::rpc) fn read(
+        context: &Arc<Context>,
+        principal: Principal,
+        request: &v1::SubscribeRequest,
+    ) -> Result<Self, Status> {
+        let subscriber = request::subscriber_name(&request.subscriber)?;
+        let heartbeat = request.heartbeat_interval.as_ref().map(heartbeat);
+        Ok(Self {
+            context: Arc::clone(context),
+            key: CursorKey {
+                principal,
+                subscriber,
+            },
+            infos: if request.include_info {
+                Infos::Sent
+            } else {
+                Infos::LeftOut
+            },
+            heartbeat: heartbeat.transpose()?,
+        })
+    }
+
+    /// Time between heartbeats.
+    pub(super) fn period(&self) -> Duration {
+        self.heartbeat.unwrap_or(self.context.heartbeat)
+    }
+
+    /// What was read.
+    pub(super) fn request(&self) -> v1::SubscribeRequest {
+        v1::SubscribeRequest {
+            include_info: self.infos == Infos::Sent,
+            heartbeat_interval: self.heartbeat.map(wire_duration),
+            subscriber: self.key.subscriber.to_string(),
+            ..v1::SubscribeRequest::default()
+        }
+    }
+
+    pub(in crate::rpc) fn is_named(&self) -> bool {
+        !self.key.subscriber.is_empty()
+    }
+
+    fn feed(&self, name: &FeedName) -> Result<Arc<Feed>, Status> {
+        let found = self.context.hub.feed(name);
+        found.map_err(|error| status::catalog(&error))
+    }
+
+    /// Where a feed begins.
+    fn start(&self, feed: &Feed, place: Place) -> (Start, Begun) {
+        match place {
+            Place::At(start) => (start, Begun::Elsewhere),
+            Place::NamedCursor => {
+                let stored = self.context.hub.named_cursor(feed, &self.key);
+                let start = stored.map_or(Start::Earliest, |named| Start::Cursor(named.cursor));
+                (start, Begun::AtNamedCursor)
+            }
+        }
+    }
+
+    /// Begins to follow a feed.
+    pub(super) async fn leg(
+        &self,
+        feed: &Arc<Feed>,
+        wanted: Wanted,
+        begun: Begun,
+    ) -> Result<Leg, Status> {
+        let hub = &self.context.hub;
+        let selector = wanted.selector;
+        let follower = hub.follow(feed, wanted).await;
+        let follower = follower.map_err(|error| status::follow(&error))?;
+        let registration = Registration {
+            key: self.key.clone(),
+            begun,
+            cursor: follower.cursor(),
+            fidelity: follower.fidelity(),
+        };
+        let guard = hub.register_subscriber(feed, registration);
+        Ok(Leg::new(selector, follower, guard, self.infos))
+    }
+}
+
+fn heartbeat(asked: &prost_types::Duration) -> Result<Duration, Status> {
+    let field = "heartbeat_interval";
+    let asked = request::duration(field, asked)?;
+    if !HEARTBEATS.contains(&asked) {
+        return Err(status::invalid_argument(field, "is 100 ms to 1 h"));
+    }
+    Ok(asked)
+}
+
+impl Opened {
+    /// Opens a selector that stands at `path` in its request.
+    pub(in crate::rpc) async fn anew(
+        who: &Who,
+        path: &str,
+        id: u32,
+        asked: &v1::Selector,
+    ) -> Result<Self, Status> {
+        let selection = selector::parse(path, id, asked, Begins::AsAsked)?;
+        if selection.place == Place::NamedCursor && !who.is_named() {
+            let text = "is a named cursor; give the subscriber a name";
+            return Err(status::invalid_argument(&format!("{path}.start"), text));
+        }
+        let Selection {
+            feeds,
+            place,
+            wanted,
+        } = selection;
+        let (feeds, globs) = match feeds {
+            Feeds::One(name) => (vec![who.feed(&name)?], None),
+            Feeds::Matching { globs, exclude } => {
+                let globbed = Globbed::new(globs, exclude, wanted.clone());
+                (globbed.matching(&who.context.hub), Some(Box::new(globbed)))
+            }
+        };
+        room_for(feeds.len())?;
+        let mut legs = Vec::with_capacity(feeds.len());
+        for feed in &feeds {
+            let (start, begun) = who.start(feed, place);
+            let wanted = Wanted {
+                start,
+                ..wanted.clone()
+            };
+            legs.push(who.leg(feed, wanted, begun).await?);
+        }
+        let chosen = Chosen::new(id, asked, globs);
+        Ok(Self { chosen, legs })
+    }
+
+    /// Opens a selector where a resume token left it.
+    pub(in crate::rpc) async fn resumed(who: &Who, kept: &KeptSelector) -> Result<Self, Status> {
+        let asked = kept.asked.clone().unwrap_or_default();
+        let selection = selector::parse("resume_token", kept.id, &asked, Begins::Elsewhere)?;
+        let Selection { feeds, wanted, .. } = selection;
+        let mut globs = match feeds {
+            Feeds::One(_) => None,
+            Feeds::Matching { globs, exclude } => {
+                Some(Box::new(Globbed::new(globs, exclude, wanted.clone())))
+            }
+        };
+        room_for(kept.feeds.len())?;
+        let mut legs = Vec::with_capacity(kept.feeds.len());
+        for kept in &kept.feeds {
+            let name = request::feed_name("resume_token", &kept.feed)?;
+            match (who.feed(&name), &mut globs) {
+                (Ok(feed), _) => {
+                    let wanted = where_it_was(wanted.clone(), kept);
+                    legs.push(who.leg(&feed, wanted, Begun::Elsewhere).await?);
+                }
+                // Nothing can be told of a feed that is not there.
+                (Err(_), Some(globs)) => {
+                    if let Some(cursor) = kept.resume().cursor {
+                        globs.left(name, cursor);
+                    }
+                }
+                (Err(unknown), None) => return Err(unknown),
+            }
+        }
+        let chosen = Chosen::new(kept.id, &asked, globs);
+        Ok(Self { chosen, legs })
+    }
+}
+
+fn where_it_was(wanted: Wanted, kept: &KeptFeed) -> Wanted {
+    let resume = kept.resume();
+    Wanted {
+        start: resume.cursor.map_or(Start::Snapshot, Start::Cursor),
+        end: resume.end,
+        carried: resume.carried,
+        ..wanted
+    }
+}
+
+/// Whether a stream may have so many legs.
+pub(super) fn room_for(legs: usize) -> Result<(), Status> {
+    if legs > MAX_LEGS {
+        return Err(status::too_many_feeds(MAX_LEGS));
+    }
+    Ok(())
+}
