@@ -7,9 +7,10 @@
 
 mod bars;
 mod bed;
-mod fidelity;
 mod cursors;
+mod fidelity;
 mod flushes;
+mod found;
 mod views;
 
 use std::sync::Arc;
