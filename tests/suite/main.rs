@@ -22,6 +22,7 @@ mod cursors;
 mod demo;
 mod disk_full;
 mod harness;
+mod histories;
 mod immediate;
 mod ingest;
 mod metrics;
