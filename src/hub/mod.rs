@@ -224,8 +224,10 @@ impl Hub {
         self.admin(move |writer| {
             let bounds = feed.ring.expire(before)?;
             if bounds.head != feed.bounds().head {
-                writer.flush()?;
                 feed.state().keys.drop_before(bounds.head);
+                // No block says any more how far producers came.
+                save::now(writer.engine.as_ref(), &feed)?;
+                writer.flush()?;
                 feed.publish(bounds);
             }
             Ok(())

@@ -342,6 +342,8 @@ fn parse_next(bytes: &[u8]) -> Option<(u32, u64)> {
 
 fn update(writer: &Writer, feed: &Feed, change: FeedChange) -> Result<(), CatalogError> {
     if let Some(max_bytes) = change.max_bytes {
+        // A smaller ring may evict what was not saved yet.
+        save::now(writer.engine.as_ref(), feed)?;
         feed.ring.resize(max_bytes)?;
     }
     if let Some(visibility) = change.visibility {

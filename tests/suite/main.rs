@@ -24,6 +24,7 @@ mod cut;
 mod demo;
 mod disk_full;
 mod harness;
+mod histories;
 mod immediate;
 mod ingest;
 mod metrics;

@@ -259,7 +259,7 @@ impl More {
     fn set(&mut self, fidelity: Fidelity, reader: &mut Reader) {
         // What the last n of each key left out stays left out.
         if self.mode.fidelity() != Fidelity::Full {
-            reader.pick(None);
+            reader.look_again();
         }
         self.mode = Mode::new(fidelity, reader, Carried::default());
     }

@@ -173,6 +173,12 @@ impl Reader {
         self.ahead = None;
     }
 
+    /// Goes on from its cursor: what was passed was left out by a view that is not wanted any more.
+    pub(super) fn look_again(&mut self) {
+        self.passed = Passed::none(self.cursor);
+        self.pick(None);
+    }
+
     /// Leaves out what is between its cursor and the tail: what was passed before is settled
     /// first. `None`: it is at the tail.
     pub(super) fn jump(&mut self) -> Option<Step> {
@@ -424,11 +430,16 @@ impl Reader {
 
     fn tell(&self, epoch: Epoch, gap: Gap) -> Step {
         self.feed.metrics().count_gap(gap.reason.label());
-        Step::Gap {
-            epoch,
-            gap,
-            oldest: self.feed.bounds().head,
-        }
+        let oldest = match gap.reason {
+            // It says where the new life is read from: what left since is a gap of its own.
+            GapReason::EpochChanged => self.cursor,
+            GapReason::Evicted
+            | GapReason::Trimmed
+            | GapReason::Jumped
+            | GapReason::Lost
+            | GapReason::Corrupt => self.feed.bounds().head,
+        };
+        Step::Gap { epoch, gap, oldest }
     }
 }
 

@@ -11,6 +11,7 @@ mod cursors;
 mod devices;
 mod fidelity;
 mod flushes;
+mod found;
 mod views;
 
 use std::sync::Arc;
