@@ -10,7 +10,7 @@ use tokio::{
 
 use super::{
     Feed, FollowError, Hub,
-    bars::{BarTable, History, TooLarge},
+    bars::{BarTable, GRACE, History, TooLarge},
     start::each_record,
     views::{Filter, Hot},
 };
@@ -229,8 +229,11 @@ impl Source {
             partial_before,
         };
         let mut table = Box::new(BarTable::new(interval, MAX_TABLE_BYTES, history));
+        // Nobody has to be sent what lies before the cursor.
         self.each(Span::new(first, cursor), |offset, record| {
-            table.see(offset, record)
+            table.see(offset, record)?;
+            table.release(table.position());
+            Ok(())
         })?;
         table.passed(cursor);
         Ok(Worked { table, gap: None })
@@ -364,6 +367,12 @@ fn floor(time: UnixNanos, interval: UnixNanos) -> UnixNanos {
 pub(super) fn clock() -> UnixNanos {
     let under_way = i64::try_from(UNDER_WAY.as_nanos()).unwrap_or(i64::MAX);
     model::now().saturating_sub(under_way)
+}
+
+/// The clock where a follower ends: nothing is waited for, so what has passed is complete.
+pub(super) fn clock_at_end() -> UnixNanos {
+    let grace = i64::try_from(GRACE.as_nanos()).unwrap_or(i64::MAX);
+    model::now().saturating_add(grace)
 }
 
 /// How long it is until that clock shows `time`.

@@ -56,7 +56,7 @@ pub use self::table::BarTable;
 use crate::model::{Offset, UnixNanos};
 
 /// How long a bar stays open beyond its end for records that are under way.
-const GRACE: Duration = Duration::from_secs(1);
+pub(super) const GRACE: Duration = Duration::from_secs(1);
 
 /// How far somebody has seen a table's changes: all before an offset, and those of the clock.
 /// Valid with one table only, unless it is `before` an offset.

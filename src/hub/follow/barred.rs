@@ -137,7 +137,10 @@ impl Barred {
         };
         let table = feed.table().await?;
         let at_limit = table.position().next() >= limit;
-        if at_limit {
+        let is_end = at_limit && reader.end() == End::Offset(limit);
+        if is_end {
+            table.close_until(bar_feed::clock_at_end());
+        } else if at_limit {
             table.close_until(bar_feed::clock());
         }
         let update = self.update_own(reader).await?;
