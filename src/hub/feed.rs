@@ -214,6 +214,17 @@ impl Feed {
         self.tail.publish(bounds);
     }
 
+    /// Shows what a flush evicted behind records that were shown before it.
+    pub(super) fn publish_head(&self) {
+        let before = self.tail.now().bounds;
+        let bounds = self.ring.bounds();
+        let evicted = bounds.head.saturating_sub(before.head);
+        if evicted > 0 {
+            self.metrics.count_evicted(evicted);
+            self.tail.raise(bounds.head, bounds.bytes);
+        }
+    }
+
     pub(super) fn mark_deleted(&self) {
         self.tail.mark_deleted();
     }

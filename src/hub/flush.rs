@@ -197,8 +197,9 @@ impl Durable {
             return;
         }
         for (group, chunk) in appended {
-            if group.visibility == Visibility::Durable {
-                self.show(&group, &chunk);
+            match group.visibility {
+                Visibility::Durable => self.show(&group, &chunk),
+                Visibility::Immediate => group.feed.publish_head(),
             }
             group.acknowledge(&chunk);
         }

@@ -16,7 +16,7 @@ use std::{
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::watch;
 
-use crate::model::Bounds;
+use crate::model::{Bounds, Offset};
 
 /// Wakes of followers per second that need no thought, and those that are too many.
 const QUIET: f64 = 20_000.0;
@@ -103,6 +103,18 @@ impl Tail {
             return self.show(bounds, Wake::Now);
         }
         self.show(bounds, wake);
+    }
+
+    /// Shows that what is before `oldest` has gone; wakes nobody.
+    pub(super) fn raise(&self, oldest: Offset, bytes: u64) {
+        let _held = self.pace.lock();
+        self.visible.send_if_modified(|visible| {
+            if visible.bounds.head < oldest {
+                visible.bounds.head = oldest;
+                visible.bounds.bytes = bytes;
+            }
+            false
+        });
     }
 
     fn show(&self, bounds: Bounds, wake: Wake) {

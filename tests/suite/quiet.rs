@@ -115,7 +115,7 @@ async fn a_quiet_sensor_outlives_its_records_and_a_restart() {
     };
     let latest = server.feeds().await.get_latest(request).await.unwrap();
     let latest = latest.into_inner().records;
-    let values: Vec<_> = latest.iter().map(|bytes| stored(bytes)).collect();
+    let values: Vec<_> = latest.iter().map(stored).collect();
     assert_eq!(values.len(), 2, "a reading and a status: {values:?}");
     assert_eq!(number_of(&values[0]), 21);
 

@@ -99,7 +99,9 @@ impl Barred {
                 Moved::Gap => {
                     // What the table knows lies before the gap.
                     self.table = Table::None;
-                    return reader.next_before(visible, limit).await;
+                    if let Some(gap) = reader.gap_here(visible).await? {
+                        return Ok(gap);
+                    }
                 }
             }
         }

@@ -20,6 +20,8 @@ pub(super) struct Conflated {
     picked: Offset,
     /// How far the range goes that is to be picked next; a long one takes several picks.
     to: Offset,
+    /// It has caught up when it is here: what came since is for the next tick.
+    goal: Offset,
 }
 
 impl Conflated {
@@ -29,6 +31,7 @@ impl Conflated {
             tick: None,
             picked: reader.passed(),
             to: reader.passed(),
+            goal: reader.feed().bounds().tail,
         }
     }
 
@@ -46,16 +49,15 @@ impl Conflated {
         loop {
             let step = reader.next_before(visible, self.picked).await?;
             if !matches!(step, Step::AtTail) {
-                // Nothing that was not picked may follow a gap.
-                if let Step::Gap { .. } = &step
-                    && !reader.has_pick()
-                {
-                    self.picked = reader.passed();
-                }
                 return Ok(step);
             }
             let Some(range) = self.due(reader, visible) else {
-                return Ok(Step::AtTail);
+                let caught_up = reader.passed() >= self.goal.min(visible.bounds.tail);
+                return Ok(if caught_up {
+                    Step::AtTail
+                } else {
+                    Step::NotYet
+                });
             };
             let (hub, feed) = (reader.hub(), reader.feed());
             let pick = conflate::pick(hub, feed, reader.filter(), range).await?;
@@ -63,9 +65,8 @@ impl Conflated {
                 self.picked = pick.until;
                 reader.pick(Some(pick));
             } else {
-                // A gap begins here: the reader comes upon it.
-                self.picked = range.to;
-                reader.pick(None);
+                let gap = reader.gap_here(visible).await?;
+                return Ok(gap.unwrap_or(Step::NotYet));
             }
         }
     }

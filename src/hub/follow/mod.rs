@@ -41,6 +41,8 @@ pub enum Step {
     },
     /// Everything visible was seen: `wait`, then ask again.
     AtTail,
+    /// There is more, and it is not time for it: `wait`, then ask again.
+    NotYet,
     /// The end that was asked for.
     Ended,
 }
@@ -196,7 +198,10 @@ impl More {
                 Step::Snapshot,
             ));
         }
-        if let Some(step) = self.mind_slowness(reader) {
+        // A change of epoch is told before anything of the new one.
+        if !reader.has_gap()
+            && let Some(step) = self.mind_slowness(reader)
+        {
             return Ok(step);
         }
         let step = match &mut self.mode {
@@ -231,7 +236,11 @@ impl More {
     /// What the slow policy has to say, if anything.
     fn mind_slowness(&mut self, reader: &mut Reader) -> Option<Step> {
         use slow::Verdict;
-        let relieved = self.fidelity == Fidelity::Full && self.mode.fidelity() != Fidelity::Full;
+        // What is computed when it is delivered never falls behind.
+        if self.fidelity != Fidelity::Full {
+            return None;
+        }
+        let relieved = self.mode.fidelity() != Fidelity::Full;
         let is_between = match &self.mode {
             Mode::Full => true,
             Mode::Conflated(conflated) => conflated.is_between(reader),

@@ -19,7 +19,7 @@ use crate::{
     },
     metrics,
     model::{self, Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
-    store::Clock,
+    store::{Clock, Read},
 };
 
 /// How long a filtered follower hears nothing while records pass it by.
@@ -163,10 +163,6 @@ impl Reader {
         }
     }
 
-    pub(super) fn has_pick(&self) -> bool {
-        self.pick.is_some()
-    }
-
     /// From here on only these offsets, as far as the pick goes; `None`: all.
     pub(super) fn pick(&mut self, pick: Option<Arc<Pick>>) {
         self.pick = pick;
@@ -203,6 +199,17 @@ impl Reader {
     pub(super) async fn next(&mut self) -> Result<Step, FollowError> {
         let visible = self.look()?;
         self.next_before(visible, visible.bounds.tail).await
+    }
+
+    /// The gap that begins where it looks, if one does.
+    pub(super) async fn gap_here(&mut self, visible: Visible) -> Result<Option<Step>, FollowError> {
+        let (feed, at) = (Arc::clone(&self.feed), self.passed.to);
+        let found = read_blocking(move || feed.ring.read(at, 1)).await?;
+        let Read::Gap(gap) = found else {
+            return Ok(None);
+        };
+        let end = self.limit(visible.bounds.tail);
+        Ok(Some(self.come_upon(gap.before(end))))
     }
 
     /// What comes next, of `most` offsets at the most.
@@ -264,7 +271,11 @@ impl Reader {
                         return Ok(step);
                     }
                 }
-                Found::Gap(gap) => return Ok(self.come_upon(gap.before(limit))),
+                // However little is wanted at a time, a gap is one.
+                Found::Gap(gap) => {
+                    let end = self.limit(visible.bounds.tail);
+                    return Ok(self.come_upon(gap.before(end)));
+                }
                 Found::AtTail => return Ok(self.at_limit(visible)),
             }
         }

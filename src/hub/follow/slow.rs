@@ -89,7 +89,11 @@ impl Slow {
             SlowAction::CatchUp => Verdict::Fine,
             SlowAction::Conflate => Verdict::Conflate,
             SlowAction::JumpToTail => Verdict::Jump,
-            SlowAction::Disconnect => Verdict::Disconnect,
+            SlowAction::Disconnect => {
+                // Whoever comes back is let to catch up first.
+                self.live = false;
+                Verdict::Disconnect
+            }
         }
     }
 

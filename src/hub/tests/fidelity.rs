@@ -70,7 +70,7 @@ async fn take(follower: &mut Follower) -> (Vec<Offset>, Offset) {
                 at = view.covers.to;
                 got.extend(offsets(&view));
             }
-            Step::AtTail | Step::Ended => {
+            Step::AtTail | Step::NotYet | Step::Ended => {
                 at = follower.settle_passed().map_or(at, |view| view.covers.to);
                 return (got, at);
             }

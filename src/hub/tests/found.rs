@@ -126,7 +126,7 @@ async fn steps(follower: &mut Follower) -> Vec<Step> {
     let mut steps = vec![];
     while steps.len() < 100 {
         match follower.next().await.unwrap() {
-            Step::AtTail => return steps,
+            Step::AtTail | Step::NotYet => return steps,
             step => steps.push(step),
         }
     }
@@ -134,7 +134,6 @@ async fn steps(follower: &mut Follower) -> Vec<Step> {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: it says ModeChanged for ever"]
 async fn what_is_conflated_is_not_relieved_by_conflation() {
     let bed = Bed::new(Visibility::Durable).await;
     let wanted = slow(SlowAction::Conflate, Start::New, CONFLATE);
@@ -145,7 +144,6 @@ async fn what_is_conflated_is_not_relieved_by_conflation() {
 }
 
 #[tokio::test(start_paused = true)]
-#[ignore = "fails: waiting for a tick counts as having caught up, and the history is jumped over"]
 async fn a_conflated_history_is_not_jumped_over() {
     let bed = Bed::new(Visibility::Durable).await;
     store(&bed, 1).await;
@@ -169,7 +167,6 @@ async fn a_conflated_history_is_not_jumped_over() {
 }
 
 #[tokio::test]
-#[ignore = "fails: its token says that it was live, so it is disconnected before it read a record"]
 async fn who_was_too_slow_can_go_on_with_its_token() {
     let bed = Bed::new(Visibility::Durable).await;
     let wanted = slow(SlowAction::Disconnect, Start::New, Fidelity::Full);
@@ -189,7 +186,6 @@ async fn who_was_too_slow_can_go_on_with_its_token() {
 }
 
 #[tokio::test]
-#[ignore = "fails: a step settles no more offsets than a slow policy allows, gaps included"]
 async fn a_hole_is_one_gap_whatever_the_slow_policy() {
     let bed = Bed::new(Visibility::Immediate).await;
     store(&bed, 1).await;
@@ -225,7 +221,6 @@ async fn a_change_of_epoch_says_where_it_goes_on() {
 }
 
 #[tokio::test]
-#[ignore = "fails: it says where it is in the new life before the gap that tells of it"]
 async fn a_change_of_epoch_is_told_before_a_change_of_mode() {
     let bed = Bed::new(Visibility::Durable).await;
     store(&bed, 100).await;
@@ -246,7 +241,6 @@ async fn a_change_of_epoch_is_told_before_a_change_of_mode() {
 }
 
 #[tokio::test]
-#[ignore = "fails: the flush evicts after the records were shown, and nobody shows the new head"]
 async fn an_immediate_feed_shows_its_oldest_record_when_it_rests() {
     let bed = Bed::new(Visibility::Immediate).await;
     let change = FeedChange {

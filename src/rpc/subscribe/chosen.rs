@@ -114,7 +114,7 @@ impl Globbed {
         new.filter(|feed| !there.contains(feed.name()))
             .map(|feed| {
                 let back = self.gone.get(feed.name());
-                let start = back.map_or(Start::Earliest, |cursor| Start::Cursor(*cursor));
+                let start = back.map_or(Start::Offset(0), |cursor| Start::Cursor(*cursor));
                 let wanted = Wanted {
                     start,
                     carried: Carried::default(),

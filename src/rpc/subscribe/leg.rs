@@ -84,6 +84,7 @@ impl Leg {
         loop {
             match self.follower.next().await? {
                 Step::AtTail if self.progress == Progress::CaughtUp => self.follower.wait().await,
+                Step::NotYet => self.follower.wait().await,
                 step @ (Step::Records(_)
                 | Step::Bars(_)
                 | Step::Snapshot(_)
@@ -125,6 +126,7 @@ impl Leg {
                 ready.push_back(self.respond(Event::Gap(self.gap(epoch, gap, oldest))));
             }
             Step::AtTail => self.caught_up(ready),
+            Step::NotYet => {}
             Step::Ended => self.progress = Progress::Done,
             // What is to be said is the stream's matter.
             Step::TooSlow => self.progress = Progress::SentAway,

@@ -27,7 +27,7 @@ const TEETH: &[(&str, u64)] = &[
     ("joins", 50),
     ("modes changed by slowness", 60),
     ("gaps EVICTED", 150),
-    ("gaps TRIMMED", 600),
+    ("gaps TRIMMED", 200),
     ("gaps JUMPED", 80),
     ("gaps LOST", 50),
     ("gaps EPOCH_CHANGED", 250),
