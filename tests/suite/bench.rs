@@ -238,3 +238,16 @@ async fn an_interrupted_run_leaves_neither_server_nor_data() {
     assert_eq!(status.code(), Some(130));
     assert!(!own.exists(), "its data goes with it");
 }
+
+#[tokio::test]
+async fn snapshots_under_writing_are_checked_key_by_key() {
+    let dir = TempDir::new().unwrap();
+    let many = ["snapshot", "--keys", "100000", "--duration", "1s"];
+    let report = json(dir.path(), &many).await;
+    let snapshots = report["snapshots"].as_u64().unwrap();
+    assert!(snapshots >= 1, "{report:#}");
+    assert_eq!(report["snapshot_records"], snapshots * 100_000);
+    assert_eq!(report["verified"]["records"], 110_000);
+    has(&report, &QUANTILES);
+    has(&report, &["complete_micros.p99"]);
+}

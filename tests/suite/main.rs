@@ -13,6 +13,7 @@
 
 mod at_speed;
 mod bad_input;
+mod bars;
 mod bench;
 mod bounded;
 mod catalog;
