@@ -151,12 +151,6 @@ def test_what_was_received_can_be_sent_again(feeds):
     assert copied.numbers == [4.0, 3.0, 2.0, 1.0, 0.0]
 
 
-def test_later_parts_of_the_api_say_that_they_are_not_there(feeds):
-    with pytest.raises(grpc.RpcError) as failed:
-        next(feeds.Session(iter([feed_pb2.SessionRequest(request_id=1)])))
-    assert failed.value.code() == grpc.StatusCode.UNIMPLEMENTED
-
-
 class Device:
     """Publishes with the generated stub: says hello, then sends what it is told to."""
 
