@@ -67,16 +67,6 @@ pub fn credit_exceeded(in_flight: u64, window: u64) -> Status {
 }
 
 /// Part of the API that this version does not have yet.
-pub fn unimplemented(what: &str) -> Status {
-    let message = format!("{what} is not implemented by this version of the server");
-    status(
-        Code::Unimplemented,
-        "UNIMPLEMENTED",
-        &message,
-        ErrorDetails::new(),
-    )
-}
-
 pub fn stopping() -> Status {
     let details = ErrorDetails::with_retry_info(Some(RETRY_SOON));
     status(
