@@ -10,8 +10,8 @@ use tokio::time::{Instant, advance};
 use super::bed::{Bed, record};
 use crate::{
     hub::{
-        Carried, End, Fidelity, Follower, KeyFilter, Mode, SlowAction, SlowPolicy, Start, Step,
-        View, Wanted,
+        BarsFidelity, Carried, End, Fidelity, FollowError, Follower, KeyFilter, Mode, OpenBars,
+        SlowAction, SlowPolicy, Start, Step, View, Wanted,
     },
     model::{GapReason, Offset, Visibility},
     proto::v1::{self, subscribe_response::Event},
@@ -457,4 +457,57 @@ async fn one_message_does_not_make_a_follower_too_slow() {
         counts.push(view.count);
     }
     assert_eq!(counts, [40, 100, 100, 50]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_tick_is_not_having_caught_up() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, vec![at("a", 0, 0)]).await;
+    let mut first = follow(&bed, conflated(Start::Earliest)).await;
+    // Its tick goes to offset 1, for all.
+    take(&mut first).await;
+    store(&bed, vec![at("a", 1, 0); 9]).await;
+    let mut second = follow(&bed, conflated(Start::Earliest)).await;
+    let step = second.next().await.unwrap();
+    assert!(matches!(step, Step::Records(_)), "{step:?}");
+    let step = second.next().await.unwrap();
+    assert!(matches!(step, Step::NotYet), "nine are missing: {step:?}");
+    second.wait().await;
+    assert_eq!(take(&mut second).await, (vec![9], 10));
+    let step = second.next().await.unwrap();
+    assert!(matches!(step, Step::AtTail), "{step:?}");
+}
+
+#[tokio::test]
+async fn views_beyond_their_bytes_are_refused_for_a_moment() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, vec![at("a", 0, 0)]).await;
+    let all = u32::try_from(bed.hub.view_bytes.available_permits()).unwrap();
+    let taken = bed.hub.view_bytes.acquire_many(all).await.unwrap();
+    let wanted = Wanted {
+        start: Start::Snapshot,
+        ..Wanted::default()
+    };
+    let refused = bed.hub.follow(&bed.feed, wanted.clone()).await;
+    assert!(
+        matches!(refused, Err(FollowError::ViewsFull)),
+        "{refused:?}"
+    );
+    let bars = Fidelity::Bars(BarsFidelity {
+        interval: Duration::from_secs(60),
+        open_bars: OpenBars::LeftOut,
+    });
+    let of_bars = Wanted {
+        fidelity: bars,
+        start: Start::Earliest,
+        ..Wanted::default()
+    };
+    let refused = follow(&bed, of_bars).await.next().await;
+    assert!(
+        matches!(refused, Err(FollowError::ViewsFull)),
+        "{refused:?}"
+    );
+    drop(taken);
+    let mut follower = follow(&bed, wanted).await;
+    assert_eq!(snapshot(&mut follower).await.1, 1);
 }
