@@ -135,11 +135,12 @@ impl Hub {
             Start::Cursor(cursor) => {
                 let place = present(feed, cursor);
                 match wanted.carried.last_per_key.filter(|_| place.gap.is_none()) {
-                    Some((n, until)) => {
-                        let from = place.cursor;
-                        let pick = pick_last(feed, wanted.filter, n, Span::new(from, until));
-                        let pick = Some(pick.await?);
-                        Place { pick, ..place }
+                    Some(last) => {
+                        let pick = pick_rest(feed, wanted.filter, last, place.cursor).await?;
+                        Place {
+                            pick: Some(pick),
+                            ..place
+                        }
                     }
                     None => place,
                 }
@@ -149,11 +150,13 @@ impl Hub {
                 Place::at(read_blocking(move || first_at(&feed, clock, time)).await?)
             }
             Start::LastPerKey(n) => {
+                let (searched, keys) = (Arc::clone(feed), wanted.filter);
                 let within = Span::new(bounds.head, bounds.tail);
-                let pick = pick_last(feed, wanted.filter, n, within).await?;
-                let first = pick.next_from(bounds.head).unwrap_or(bounds.tail);
+                let search = move || last_of_each(&searched, &keys, n as usize, within);
+                let found = read_blocking(search).await?;
+                let first = found.first().copied().unwrap_or(bounds.tail);
                 Place {
-                    pick: Some(pick),
+                    pick: Some(Pick::own(n, found, bounds.tail)),
                     ..Place::at(first)
                 }
             }
@@ -216,19 +219,26 @@ pub(super) fn first_at(feed: &Feed, clock: Clock, time: UnixNanos) -> Result<Off
     Ok(tail)
 }
 
-/// The last `n` records of each wanted key within `span`, of which less may be there now.
-async fn pick_last(
+/// What is left at `from` of the last `n` records of each wanted key before `until`.
+async fn pick_rest(
     feed: &Arc<Feed>,
     keys: KeyFilter,
-    n: u32,
-    span: Span,
+    (n, until): (u32, Offset),
+    from: Offset,
 ) -> Result<Pick, FollowError> {
     let bounds = feed.bounds();
-    let until = span.to.min(bounds.tail);
-    let within = Span::new(span.from.max(bounds.head).min(until), until);
+    let until = until.min(bounds.tail);
+    let within = Span::new(from.max(bounds.head).min(until), until);
     let feed = Arc::clone(feed);
-    let found = read_blocking(move || last_of_each(&feed, &keys, n as usize, within)).await?;
-    Ok(Pick::own(n, found, until))
+    let found = read_blocking(move || {
+        let mut found = last_of_each(&feed, &keys, n as usize, within)?;
+        // What has left the ring may have been picked: it is a gap, which must be come upon.
+        if from < feed.ring.bounds().head.min(until) && found.first() != Some(&from) {
+            found.insert(0, from);
+        }
+        Ok(found)
+    });
+    Ok(Pick::own(n, found.await?, until))
 }
 
 /// The offsets of the last `n` records of each wanted key in `within`, rising. Looks back ever

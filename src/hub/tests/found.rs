@@ -308,6 +308,36 @@ async fn the_last_of_each_key_outlive_a_resume() {
 }
 
 #[tokio::test]
+async fn what_was_picked_and_left_before_a_resume_is_a_gap() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, 10).await;
+    let wanted = Wanted {
+        start: Start::LastPerKey(20),
+        ..Wanted::default()
+    };
+    let resume = follow(&bed, wanted.clone()).await.resume();
+    store(&bed, 10).await;
+    for head in [5, 15] {
+        bed.hub.trim_feed(bed.feed.name(), head).await.unwrap();
+        let again = Wanted {
+            start: Start::Cursor(resume.cursor.unwrap()),
+            carried: resume.carried,
+            ..wanted.clone()
+        };
+        let mut follower = follow(&bed, again).await;
+        let next = follower.next().await.unwrap();
+        assert!(
+            matches!(&next, Step::Gap { gap, .. } if (gap.span.from, gap.span.to) == (0, head)),
+            "{next:?}"
+        );
+        let Step::Records(view) = follower.next().await.unwrap() else {
+            panic!("records are due");
+        };
+        assert_eq!(view.covers.from, head);
+    }
+}
+
+#[tokio::test]
 async fn a_ring_that_is_being_deleted_is_not_told_as_damaged() {
     let bed = Bed::new(Visibility::Durable).await;
     store(&bed, 10).await;
