@@ -134,14 +134,8 @@ impl Hub {
             }
             Start::Cursor(cursor) => {
                 let place = present(feed, cursor);
-                match wanted.carried.last_per_key.filter(|_| place.gap.is_none()) {
-                    Some(last) => {
-                        let pick = pick_rest(feed, wanted.filter, last, place.cursor).await?;
-                        Place {
-                            pick: Some(pick),
-                            ..place
-                        }
-                    }
+                match wanted.carried.last_per_key {
+                    Some(last) => pick_rest(feed, wanted.filter, last, place).await?,
                     None => place,
                 }
             }
@@ -149,17 +143,7 @@ impl Hub {
                 let feed = Arc::clone(feed);
                 Place::at(read_blocking(move || first_at(&feed, clock, time)).await?)
             }
-            Start::LastPerKey(n) => {
-                let (searched, keys) = (Arc::clone(feed), wanted.filter);
-                let within = Span::new(bounds.head, bounds.tail);
-                let search = move || last_of_each(&searched, &keys, n as usize, within);
-                let found = read_blocking(search).await?;
-                let first = found.first().copied().unwrap_or(bounds.tail);
-                Place {
-                    pick: Some(Pick::own(n, found, bounds.tail)),
-                    ..Place::at(first)
-                }
-            }
+            Start::LastPerKey(n) => pick_last(feed, wanted.filter, n).await?,
         };
         Ok(Follower::new(
             Arc::clone(self),
@@ -219,14 +203,31 @@ pub(super) fn first_at(feed: &Feed, clock: Clock, time: UnixNanos) -> Result<Off
     Ok(tail)
 }
 
-/// What is left at `from` of the last `n` records of each wanted key before `until`.
+/// At the first of the last `n` records of each wanted key.
+async fn pick_last(feed: &Arc<Feed>, keys: KeyFilter, n: u32) -> Result<Place, FollowError> {
+    let bounds = feed.bounds();
+    let within = Span::new(bounds.head, bounds.tail);
+    let feed = Arc::clone(feed);
+    let found = read_blocking(move || last_of_each(&feed, &keys, n as usize, within)).await?;
+    let first = found.first().copied().unwrap_or(bounds.tail);
+    Ok(Place {
+        pick: Some(Pick::own(n, found, bounds.tail)),
+        ..Place::at(first)
+    })
+}
+
+/// At a place between the last `n` records of each wanted key before `until`. Of another life of the
+/// feed nothing was picked.
 async fn pick_rest(
     feed: &Arc<Feed>,
     keys: KeyFilter,
     (n, until): (u32, Offset),
-    from: Offset,
-) -> Result<Pick, FollowError> {
-    let bounds = feed.bounds();
+    place: Place,
+) -> Result<Place, FollowError> {
+    if place.gap.is_some() {
+        return Ok(place);
+    }
+    let (from, bounds) = (place.cursor, feed.bounds());
     let until = until.min(bounds.tail);
     let within = Span::new(from.max(bounds.head).min(until), until);
     let feed = Arc::clone(feed);
@@ -238,7 +239,10 @@ async fn pick_rest(
         }
         Ok(found)
     });
-    Ok(Pick::own(n, found.await?, until))
+    Ok(Place {
+        pick: Some(Pick::own(n, found.await?, until)),
+        ..place
+    })
 }
 
 /// The offsets of the last `n` records of each wanted key in `within`, rising. Looks back ever

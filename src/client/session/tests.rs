@@ -283,14 +283,12 @@ async fn what_a_token_knows_from_before_a_snapshot_or_an_epoch_is_put_right() {
     session.add(3, named()).await.unwrap();
     let mut seen = Vec::new();
     while seen.len() < 6 {
-        match session.next().await.unwrap() {
-            Event::Records {
-                selector, records, ..
-            } => {
-                let offsets = records.iter().filter_map(|record| record_offset(record));
-                seen.extend(offsets.map(|offset| (selector, offset)));
-            }
-            _ => {}
+        if let Event::Records {
+            selector, records, ..
+        } = session.next().await.unwrap()
+        {
+            let offsets = records.iter().filter_map(|record| record_offset(record));
+            seen.extend(offsets.map(|offset| (selector, offset)));
         }
     }
     assert_eq!(seen, [(2, 5), (3, 2), (3, 3), (1, 9), (2, 6), (3, 4)]);

@@ -347,16 +347,23 @@ impl Lane {
                 .at
                 .is_some_and(|at| Some(at.epoch) == to && at.epoch != left.epoch)
         {
-            // It was told before, and is again by a stream from before.
+            // It was told before, and is again by a stream from before. What left since is gone.
+            let oldest = gap.oldest.as_ref().map_or(0, |oldest| oldest.offset);
+            self.at = self.at.map(|at| Cursor {
+                offset: at.offset.max(oldest),
+                ..at
+            });
             return Ok(());
         }
         let good = match (self.at, self.begin) {
-            (Some(at), _) if self.again => at.epoch == left.epoch && left.offset <= at.offset,
+            (Some(at), _) if self.again => (left.epoch, left.offset) <= (at.epoch, at.offset),
             (Some(at), _) => at == left,
             (None, Begin::Elsewhere(wanted)) => wanted == left,
             // The feed was created anew before it had said a word.
             (None, Begin::At(begin)) => begin.epoch == left.epoch,
-            (None, Begin::Snapshot(_) | Begin::Joining) => false,
+            // So was one that had joined, as a token says.
+            (None, Begin::Joining) => left.offset == 0,
+            (None, Begin::Snapshot(_)) => false,
         };
         let oldest = gap.oldest.as_ref().ok_or("no oldest")?;
         let life = self.life(truth, oldest.epoch)?;
@@ -366,10 +373,7 @@ impl Lane {
             return self.fail(&format!("{gap:?} at {:?}, {:?}", self.at, self.begin));
         }
         self.again = false;
-        self.high = 0;
-        self.pick = None;
-        self.latest.clear();
-        self.came.clear();
+        self.forget();
         self.stretch.gaps += 1;
         if self.spoke && !self.selector.feed_globs.is_empty() {
             // A feed that joins in the place of another begins with what was asked for.
@@ -380,6 +384,14 @@ impl Lane {
             offset: oldest.offset,
         });
         Ok(())
+    }
+
+    /// What was settled is of another life of the feed.
+    fn forget(&mut self) {
+        self.high = 0;
+        self.pick = None;
+        self.latest.clear();
+        self.came.clear();
     }
 
     pub(super) fn snapshot(&mut self, batch: &v1::SnapshotBatch) -> Verdict {
@@ -404,6 +416,9 @@ impl Lane {
             ));
         }
         self.again = false;
+        if self.at.is_some_and(|at| at.epoch != as_of.epoch) {
+            self.forget();
+        }
         self.high = self.high.max(as_of.offset);
         self.at = Some(Cursor {
             epoch: as_of.epoch,

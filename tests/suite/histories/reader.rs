@@ -307,9 +307,6 @@ impl Reader {
         if let Some(token) = response.event.as_ref().and_then(token) {
             self.token = Some(token.to_owned());
         }
-        if response.event.as_ref().is_some_and(outdates_tokens) {
-            self.token = None;
-        }
         if let Some(
             Event::Records(v1::RecordBatch { feed, .. }) | Event::Gap(v1::Gap { feed, .. }),
         ) = &response.event
@@ -398,16 +395,6 @@ impl Reader {
             let at = Some(v1::end::At::Offset(offset));
             selector.end = Some(v1::End { at });
         }
-    }
-}
-
-/// After these a stream is not resumed by a token from before: a snapshot would begin anew, perhaps
-/// of a feed that was created anew; and what left the new life of a feed since would be in no gap.
-fn outdates_tokens(event: &Event) -> bool {
-    match event {
-        Event::SnapshotComplete(_) => true,
-        Event::Gap(gap) => gap.reason() == v1::GapReason::EpochChanged,
-        _ => false,
     }
 }
 
