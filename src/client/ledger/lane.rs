@@ -233,7 +233,7 @@ impl Lane {
         }
         if let (Some(next), Some(_)) = (self.next, self.again)
             && next.epoch == oldest.epoch
-            && next.epoch != gap.epoch
+            && (next.epoch != gap.epoch || next.offset < gap.span.from)
         {
             let left = Span::new(next.offset, oldest.offset);
             let fresh = if oldest.offset > next.offset {

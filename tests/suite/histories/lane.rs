@@ -343,9 +343,9 @@ impl Lane {
         };
         let to = gap.oldest.as_ref().map(|oldest| oldest.epoch);
         if self.again
-            && self
-                .at
-                .is_some_and(|at| Some(at.epoch) == to && at.epoch != left.epoch)
+            && self.at.is_some_and(|at| {
+                Some(at.epoch) == to && (at.epoch != left.epoch || at.offset < left.offset)
+            })
         {
             // It was told before, and is again by a stream from before. What left since is gone.
             let oldest = gap.oldest.as_ref().map_or(0, |oldest| oldest.offset);

@@ -82,6 +82,22 @@ fn a_new_epoch_that_was_told_already_is_told_once() {
     assert_eq!((report.gaps.len(), report.delivered), (1, 1));
 }
 
+/// A start above the tail is a place of another life as well.
+#[test]
+fn a_place_above_the_tail_that_was_told_already_is_told_once() {
+    let mut ledger = ledger(Some(v1::start::From::Offset(206)));
+    let changed = response(Event::Gap(v1::Gap {
+        oldest: Some(place(EPOCH, 0)),
+        ..gap(EPOCH, 206, 206, v1::GapReason::EpochChanged)
+    }));
+    ledger.observe(&changed).unwrap();
+    ledger.observe(&batch(EPOCH, 0, 197, &[196])).unwrap();
+    ledger.reopened(Reopened::AtOrBefore);
+    assert_eq!(ledger.observe(&changed), Ok(Fresh::Nothing));
+    let again = ledger.observe(&batch(EPOCH, 0, 198, &[196, 197]));
+    assert_eq!(again, Ok(Fresh::From(197)));
+}
+
 #[test]
 fn a_second_snapshot_leaves_out_what_came_since_the_first_one() {
     let start = v1::start::From::Snapshot(v1::SnapshotStart {});
