@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::UnixNanos;
+use crate::model::{Offset, UnixNanos};
 
 /// How much of its feed a follower gets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -74,4 +74,7 @@ pub struct Carried {
     pub bars_since: Option<UnixNanos>,
     /// It had caught up once, so its slow policy counts.
     pub is_live: bool,
+    /// It gets the last so many records of each key of those before an offset, and every record
+    /// from there on: `Start::LastPerKey`, and the tail when that was asked for.
+    pub last_per_key: Option<(u32, Offset)>,
 }

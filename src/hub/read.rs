@@ -63,7 +63,7 @@ impl Ask {
     /// Where the message is kept for others; some picks of offsets are for nobody else.
     fn place(&self) -> Option<Place> {
         let pick = match &self.pick {
-            Some(pick) => Some(pick.shared_as?),
+            Some(pick) => Some(pick.shared_as()?),
             None => None,
         };
         Some(Place {

@@ -132,21 +132,18 @@ impl Hub {
                 let epoch = feed.epoch();
                 present(feed, Cursor { epoch, offset })
             }
-            Start::Cursor(cursor) => present(feed, cursor),
+            Start::Cursor(cursor) => {
+                let place = present(feed, cursor);
+                match wanted.carried.last_per_key {
+                    Some(last) => pick_rest(feed, wanted.filter, last, place).await?,
+                    None => place,
+                }
+            }
             Start::Time(clock, time) => {
                 let feed = Arc::clone(feed);
                 Place::at(read_blocking(move || first_at(&feed, clock, time)).await?)
             }
-            Start::LastPerKey(n) => {
-                let (searched, keys) = (Arc::clone(feed), wanted.filter);
-                let found =
-                    read_blocking(move || last_of_each(&searched, &keys, n as usize)).await?;
-                let first = found.first().copied().unwrap_or(bounds.tail);
-                Place {
-                    pick: Some(Pick::own(found, bounds.tail)),
-                    ..Place::at(first)
-                }
-            }
+            Start::LastPerKey(n) => pick_last(feed, wanted.filter, n).await?,
         };
         Ok(Follower::new(
             Arc::clone(self),
@@ -206,21 +203,67 @@ pub(super) fn first_at(feed: &Feed, clock: Clock, time: UnixNanos) -> Result<Off
     Ok(tail)
 }
 
-/// The offsets of the last `n` records of each wanted key, rising. Looks back ever further, until
-/// every key has n or the ring is at its end.
-fn last_of_each(feed: &Feed, filter: &KeyFilter, n: usize) -> Result<Vec<Offset>, StoreError> {
+/// At the first of the last `n` records of each wanted key.
+async fn pick_last(feed: &Arc<Feed>, keys: KeyFilter, n: u32) -> Result<Place, FollowError> {
     let bounds = feed.bounds();
+    let within = Span::new(bounds.head, bounds.tail);
+    let feed = Arc::clone(feed);
+    let found = read_blocking(move || last_of_each(&feed, &keys, n as usize, within)).await?;
+    let first = found.first().copied().unwrap_or(bounds.tail);
+    Ok(Place {
+        pick: Some(Pick::own(n, found, bounds.tail)),
+        ..Place::at(first)
+    })
+}
+
+/// At a place between the last `n` records of each wanted key before `until`. Of another life of the
+/// feed nothing was picked.
+async fn pick_rest(
+    feed: &Arc<Feed>,
+    keys: KeyFilter,
+    (n, until): (u32, Offset),
+    place: Place,
+) -> Result<Place, FollowError> {
+    if place.gap.is_some() {
+        return Ok(place);
+    }
+    let (from, bounds) = (place.cursor, feed.bounds());
+    let until = until.min(bounds.tail);
+    let within = Span::new(from.max(bounds.head).min(until), until);
+    let feed = Arc::clone(feed);
+    let found = read_blocking(move || {
+        let mut found = last_of_each(&feed, &keys, n as usize, within)?;
+        // What has left the ring may have been picked: it is a gap, which must be come upon.
+        if from < feed.ring.bounds().head.min(until) && found.first() != Some(&from) {
+            found.insert(0, from);
+        }
+        Ok(found)
+    });
+    Ok(Place {
+        pick: Some(Pick::own(n, found.await?, until)),
+        ..place
+    })
+}
+
+/// The offsets of the last `n` records of each wanted key in `within`, rising. Looks back ever
+/// further, until every key has n or all was seen.
+fn last_of_each(
+    feed: &Feed,
+    filter: &KeyFilter,
+    n: usize,
+    within: Span,
+) -> Result<Vec<Offset>, StoreError> {
     let keys = feed.newest_offsets(|key| filter.wants(key));
     let in_ring = keys
         .into_iter()
-        .filter(|(_, newest)| *newest >= bounds.head);
+        .filter(|(_, newest)| *newest >= within.from);
     let mut found: HashMap<String, VecDeque<Offset>> =
         in_ring.map(|(key, _)| (key, VecDeque::new())).collect();
     let mut look_back = FIRST_LOOK_BACK;
     loop {
-        let from = bounds.tail.saturating_sub(look_back).max(bounds.head);
+        let from = within.to.saturating_sub(look_back).max(within.from);
         found.values_mut().for_each(VecDeque::clear);
-        each_record(feed, Span::new(from, bounds.tail), |offset, record| {
+        each_record(feed, Span::new(from, within.to), |offset, record| {
             if let Some(offsets) = found.get_mut(wire::key_of(record)) {
                 offsets.push_back(offset);
                 if offsets.len() > n {
@@ -228,7 +271,7 @@ fn last_of_each(feed: &Feed, filter: &KeyFilter, n: usize) -> Result<Vec<Offset>
                 }
             }
         })?;
-        if from == bounds.head || found.values().all(|offsets| offsets.len() == n) {
+        if from == within.from || found.values().all(|offsets| offsets.len() == n) {
             break;
         }
         look_back = look_back.saturating_mul(10);

@@ -52,6 +52,17 @@ pub(super) struct KeptFeed {
     pub bars_since: Option<i64>,
     #[prost(bool, tag = "5")]
     pub is_live: bool,
+    #[prost(message, optional, tag = "6")]
+    pub last_per_key: Option<KeptLast>,
+}
+
+/// The last so many records of each key before an offset, which are still being delivered.
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+pub(super) struct KeptLast {
+    #[prost(uint32, tag = "1")]
+    pub count: u32,
+    #[prost(uint64, tag = "2")]
+    pub until: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, prost::Message)]
@@ -79,6 +90,10 @@ impl KeptFeed {
             end: at.map(|at| v1::End { at: Some(at) }),
             bars_since: resume.carried.bars_since,
             is_live: resume.carried.is_live,
+            last_per_key: resume
+                .carried
+                .last_per_key
+                .map(|(count, until)| KeptLast { count, until }),
         }
     }
 
@@ -98,6 +113,7 @@ impl KeptFeed {
             carried: Carried {
                 bars_since: self.bars_since,
                 is_live: self.is_live,
+                last_per_key: self.last_per_key.map(|last| (last.count, last.until)),
             },
         }
     }
@@ -177,6 +193,7 @@ mod tests {
         carried: Carried {
             bars_since: Some(-1),
             is_live: true,
+            last_per_key: Some((3, 1 << 40)),
         },
     };
 

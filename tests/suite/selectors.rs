@@ -561,3 +561,42 @@ async fn who_is_too_slow_is_sent_away_with_a_token_when_it_wants_that() {
     // It is let to catch up, though it is as far behind as it was.
     again.read_to(0, "f", 3_000).await;
 }
+
+#[tokio::test]
+async fn the_last_of_each_key_stay_the_same_over_a_resume() {
+    let server = Server::start().await;
+    let mut feeds = server.feeds().await;
+    feed_exists(&mut server.catalog().await, "f", 64 * MIB).await;
+    // More than one message has room for.
+    for (key, count) in [("rare", 200), ("busy", 400)] {
+        let records: Vec<Bytes> = (0..count).map(|n| vector(key, n, 1_000)).collect();
+        for part in records.chunks(100) {
+            let part = vec![plain("f", part.to_vec())];
+            upload(&mut feeds, part).await.unwrap();
+        }
+    }
+    filled(&mut feeds, "small", 0..1).await;
+    let selectors = vec![
+        one("f", From::LastPerKey(200), None).selectors.remove(0),
+        one("small", earliest(), None).selectors.remove(0),
+    ];
+    let mut many = Many::of(&mut server.feeds().await, selectors).await;
+    // The small one has caught up.
+    many.read_until(|many| !many.token.is_empty()).await;
+    let at = many.get(0, "f").map_or(0, |l| l.next.unwrap());
+    assert!(at < 200, "all of the rare ones came at once");
+    let token = many.token.clone();
+    drop(many);
+
+    let later: Vec<Bytes> = (0..10).map(|n| vector("busy", n, 1_000)).collect();
+    upload(&mut feeds, vec![plain("f", later)]).await.unwrap();
+    let server = server.restart().await;
+    let mut again = Many::resume(&mut server.feeds().await, &token).await;
+    again.ledgers.insert((0, "f".into()), Ledger::from(at));
+    again.ledgers.insert((1, "small".into()), Ledger::from(1));
+    again.read_to(0, "f", 610).await;
+    let records = again.get(0, "f").unwrap().records.iter();
+    let offsets: Vec<u64> = records.map(|(offset, _)| *offset).collect();
+    let expected: Vec<u64> = (at..200).chain(400..610).collect();
+    assert_eq!(offsets, expected);
+}

@@ -50,6 +50,8 @@ pub struct Lane {
     /// Where a stream stands that tells again what we hold; the inner one once it told.
     again: Option<Option<Offset>>,
     snapshot: Snapshot,
+    /// The last n of each key are still to come; what lies between them is left out.
+    picks: bool,
     fidelity: Option<v1::Fidelity>,
     account: Account,
 }
@@ -83,6 +85,7 @@ impl Lane {
             joined: true,
             again: None,
             snapshot,
+            picks: starts_with_last_per_key(selector),
             fidelity: selector.fidelity,
             account: Account::default(),
         }
@@ -95,6 +98,12 @@ impl Lane {
     /// The next offset that is expected; `None` before the server told where the selector stands.
     pub fn next(&self) -> Option<Cursor> {
         self.next
+    }
+
+    /// Whether it still gets the last n of each key in place of every record: a cursor does not say
+    /// so, a resume token does.
+    pub fn is_picking(&self) -> bool {
+        self.picks
     }
 
     /// What it gets at present; `None`: every record.
@@ -131,7 +140,9 @@ impl Lane {
                 self.complete(done.as_of.as_ref().ok_or(Fault::Lacks("as_of"))?)
             }
             Event::CaughtUp(caught_up) => {
-                self.stands_at(caught_up.next.as_ref().ok_or(Fault::Lacks("next"))?)
+                let fresh = self.stands_at(caught_up.next.as_ref().ok_or(Fault::Lacks("next"))?)?;
+                self.picks = false;
+                Ok(fresh)
             }
             // Tells where a selector stands that has seen nothing yet; no more than that.
             Event::Heartbeat(heartbeat) => {
@@ -214,20 +225,31 @@ impl Lane {
         Ok(fresh)
     }
 
-    /// The old epoch's end may be unknown: only where it was left and where it goes on counts.
+    /// The old epoch's end may be unknown: only where it was left and where it goes on counts. Told
+    /// again, it goes on at what is oldest by now: what left since and was not held is missing.
     fn epoch_changed(&mut self, gap: GapEntry, oldest: Cursor) -> Result<Fresh, Fault> {
         if self.is_early() {
             return Err(Fault::Early);
         }
         if let (Some(next), Some(_)) = (self.next, self.again)
             && next.epoch == oldest.epoch
-            && next.epoch != gap.epoch
+            && (next.epoch != gap.epoch || next.offset < gap.span.from)
         {
-            if oldest.offset > next.offset {
-                return Err(hole(next.offset, oldest.offset));
-            }
+            let left = Span::new(next.offset, oldest.offset);
+            let fresh = if oldest.offset > next.offset {
+                let epoch = oldest.epoch;
+                let gap = GapEntry {
+                    epoch,
+                    span: left,
+                    ..gap
+                };
+                self.account.miss(gap, left.len());
+                Fresh::All
+            } else {
+                Fresh::Nothing
+            };
             self.pass(oldest.epoch, Span::new(oldest.offset, oldest.offset));
-            return Ok(Fresh::Nothing);
+            return Ok(fresh);
         }
         if let (Some(next), None) = (self.next, self.again) {
             same_epoch(next.epoch, gap.epoch)?;
@@ -236,6 +258,7 @@ impl Lane {
         self.account.miss(gap, 0);
         self.again = None;
         self.snapshot = Snapshot::Never;
+        self.picks = false;
         self.next = Some(oldest);
         Ok(Fresh::All)
     }
@@ -255,11 +278,21 @@ impl Lane {
     }
 
     /// The lane goes on exactly at `as_of`. A second snapshot, of a stream that went on from a token
-    /// older than the first one, stands for the records since: they are left out.
+    /// older than the first one, stands for the records since: they are left out. If the feed was
+    /// created anew since, what was not seen of its former life is missing.
     fn complete(&mut self, as_of: &v1::Cursor) -> Result<Fresh, Fault> {
         let as_of = cursor(as_of);
         self.may_be_as_of(as_of)?;
-        if let Some(next) = self.next {
+        if let Some(next) = self.next.filter(|next| next.epoch < as_of.epoch) {
+            let gap = GapEntry {
+                epoch: next.epoch,
+                span: Span::new(next.offset, next.offset),
+                count: None,
+                reason: GapReason::EpochChanged,
+                oldest: Some(as_of),
+            };
+            self.account.miss(gap, 0);
+        } else if let Some(next) = self.next {
             same_epoch(next.epoch, as_of.epoch)?;
             if as_of.offset < next.offset {
                 return Err(again(next.offset, as_of.offset));
@@ -354,6 +387,14 @@ fn starts_with_snapshot(selector: &v1::Selector) -> bool {
         .as_ref()
         .and_then(|start| start.from.as_ref());
     matches!(from, Some(v1::start::From::Snapshot(_)))
+}
+
+fn starts_with_last_per_key(selector: &v1::Selector) -> bool {
+    let from = selector
+        .start
+        .as_ref()
+        .and_then(|start| start.from.as_ref());
+    matches!(from, Some(v1::start::From::LastPerKey(_)))
 }
 
 /// Where a selector must begin, as far as its start says so.

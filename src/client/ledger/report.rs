@@ -21,7 +21,7 @@ pub struct GapEntry {
 pub struct Loss {
     pub reason: GapReason,
     pub gaps: u64,
-    /// Offsets in them; of EPOCH_CHANGED that is not known.
+    /// Offsets in them; of EPOCH_CHANGED only those of the new epoch are known.
     pub offsets: u64,
 }
 

@@ -28,7 +28,7 @@ use super::{
     Connection, Event, Ledger, RetryOptions, SubscribeError,
     event::{self, is_progress, token},
     retry::{Patience, hidden},
-    subscribe::{LEAVE, ended_early, idle, is_dismissal, next_offset, silent},
+    subscribe::{LEAVE, ended_early, idle, is_dismissal, next_offset, outdates_tokens, silent},
 };
 use crate::{
     model::Cursor,
@@ -295,6 +295,9 @@ impl Session {
             self.token = Some(token.to_owned());
             self.touched = self.pending.iter().filter_map(Pending::selector).collect();
         }
+        if outdates_tokens(&wire) && self.names_its_feed(response.selector) {
+            self.touched.insert(response.selector);
+        }
         if is_progress(&wire) {
             self.patience.progress();
         }
@@ -302,6 +305,12 @@ impl Session {
             open.leaving = Some(reconnect.reason.clone());
         }
         Ok(event::event(response.selector, wire, fresh))
+    }
+
+    /// Whether our own cursor says where a selector is.
+    fn names_its_feed(&self, id: u32) -> bool {
+        let selector = self.selectors.get(&id);
+        selector.is_some_and(|selector| selector.feed_globs.is_empty())
     }
 
     /// The stream failed: an error, or an event that says when it goes on.

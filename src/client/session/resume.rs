@@ -93,7 +93,8 @@ impl Session {
     }
 
     fn needs_token(&self) -> bool {
-        Tokens::wanted_for(self.selectors.values()) == Tokens::Last
+        let selectors = self.selectors.iter().map(|(id, selector)| (*id, selector));
+        Tokens::wanted_for(selectors, &self.ledger) == Tokens::Last
     }
 
     /// What was handed out of feed globs can be gone on with by a token alone, and none knows of it.

@@ -237,6 +237,65 @@ async fn by_a_token_what_changed_since_is_put_right() {
 }
 
 #[tokio::test]
+async fn what_a_token_knows_from_before_a_snapshot_or_an_epoch_is_put_right() {
+    let fake = Fake::default();
+    let complete = v1::SnapshotComplete {
+        as_of: Some(place(5)),
+    };
+    let changed = v1::Gap {
+        feed: "f".to_owned(),
+        epoch: EPOCH - 1,
+        from: 3,
+        to: 3,
+        count: None,
+        reason: v1::GapReason::EpochChanged.into(),
+        oldest: Some(place(2)),
+    };
+    let dialogues = vec![
+        vec![
+            vec![Reply::Done],
+            vec![Reply::Done, token(1, 9, "t")],
+            vec![Reply::Done],
+            vec![
+                Reply::Done,
+                token(1, 9, "t"),
+                say(2, Wire::SnapshotComplete(complete)),
+                batch(2, 5, 6),
+                say(3, Wire::Gap(changed)),
+                batch(3, 2, 4),
+                cut(),
+            ],
+        ],
+        vec![
+            vec![Reply::Done, batch(1, 9, 10)],
+            vec![Reply::Done, batch(2, 6, 7)],
+            vec![Reply::Done, batch(3, 4, 5)],
+        ],
+    ];
+    let mut session = session(&fake, dialogues).await;
+    let from = Some(v1::start::From::Snapshot(v1::SnapshotStart {}));
+    session.add(1, globbed()).await.unwrap();
+    let snapshot = v1::Selector {
+        start: Some(v1::Start { from }),
+        ..named()
+    };
+    session.add(2, snapshot).await.unwrap();
+    session.add(3, named()).await.unwrap();
+    let mut seen = Vec::new();
+    while seen.len() < 6 {
+        if let Event::Records {
+            selector, records, ..
+        } = session.next().await.unwrap()
+        {
+            let offsets = records.iter().filter_map(|record| record_offset(record));
+            seen.extend(offsets.map(|offset| (selector, offset)));
+        }
+    }
+    assert_eq!(seen, [(2, 5), (3, 2), (3, 3), (1, 9), (2, 6), (3, 4)]);
+    assert_eq!(told(&fake, 1), ["hello t", "set 2 at 6", "set 3 at 4"]);
+}
+
+#[tokio::test]
 async fn a_command_that_was_not_answered_is_sent_again() {
     let fake = Fake::default();
     let dialogues = vec![

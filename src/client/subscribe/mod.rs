@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt as _;
 
-pub(super) use self::resume::{Tokens, go_on};
+pub(super) use self::resume::{Tokens, go_on, outdates_tokens};
 use super::{
     Broken, Connection, Event, Ledger, RetryOptions,
     event::{self, is_progress},
@@ -63,7 +63,6 @@ pub struct Subscription {
     ledger: Ledger,
     state: State,
     patience: Patience,
-    tokens: Tokens,
     token: Option<String>,
     ends: Ends,
     idle: Duration,
@@ -108,7 +107,6 @@ impl Subscription {
             connection,
             ledger: Ledger::new(&request.selectors),
             state: State::Closed(None),
-            tokens: Tokens::wanted_for(&request.selectors),
             token: None,
             ends: Ends::Unresolved,
             idle: idle(request.heartbeat_interval.as_ref()),
@@ -184,7 +182,7 @@ impl Subscription {
         match call.unwrap_or_else(|_elapsed| Err(silent(self.idle))) {
             Ok(response) => {
                 self.ledger.reopened(reopened);
-                if self.tokens == Tokens::OfReconnect {
+                if self.tokens() == Tokens::OfReconnect {
                     self.token = None;
                 }
                 self.state = State::Open {

@@ -5,13 +5,19 @@
 //! is the same place in other words. The first range must begin exactly there.
 //!
 //! By the last token seen, where cursors cannot say it: which feeds of a glob there were and where
-//! each one is; which bars are in progress. A token lies at or before what was handed out, so some
+//! each one is; which bars are in progress; until it has caught up, which records were the last of
+//! each key. A token lies at or before what was handed out, so some
 //! ranges come again: the ledger says what of them is new, and only that is handed out (of bars,
 //! everything: they replace themselves). Without a token, which a server sends as soon as it
-//! has caught up and with each heartbeat, selectors with globs cannot go on: an error.
+//! has caught up and with each heartbeat, selectors with globs cannot go on: an error. Others go on
+//! by cursor, and one that was still getting the last of each key gets every record from there on.
+//!
+//! A token from before a snapshot was complete would begin another one, and one from before a change
+//! of epoch would have that told again. Cursors say better where those are, so such a token is
+//! dropped, unless there are globs: the ledger accounts for what they do not hear of then.
 
 use super::{
-    super::{Reopened, event::token},
+    super::{Ledger, Reopened, event::token, ledger::Lane},
     Subscription,
 };
 use crate::proto::v1::{self, subscribe_response::Event as Wire};
@@ -27,9 +33,11 @@ pub(in crate::client) enum Tokens {
 
 impl Tokens {
     pub(in crate::client) fn wanted_for<'s>(
-        selectors: impl IntoIterator<Item = &'s v1::Selector>,
+        selectors: impl IntoIterator<Item = (u32, &'s v1::Selector)>,
+        ledger: &Ledger,
     ) -> Self {
-        if selectors.into_iter().any(needs_token) {
+        let mut selectors = selectors.into_iter();
+        if selectors.any(|(id, selector)| needs_token(id, selector, ledger)) {
             Self::Last
         } else {
             Self::OfReconnect
@@ -37,9 +45,27 @@ impl Tokens {
     }
 }
 
-fn needs_token(selector: &v1::Selector) -> bool {
+fn needs_token(id: u32, selector: &v1::Selector, ledger: &Ledger) -> bool {
     let view = selector.fidelity.as_ref().and_then(|f| f.view.as_ref());
-    !selector.feed_globs.is_empty() || matches!(view, Some(v1::fidelity::View::Bars(_)))
+    !selector.feed_globs.is_empty()
+        || matches!(view, Some(v1::fidelity::View::Bars(_)))
+        || ledger.of(id).any(Lane::is_picking)
+}
+
+/// Whether a token from before a message says less of its selector than a cursor does now.
+pub(in crate::client) fn outdates_tokens(wire: &Wire) -> bool {
+    match wire {
+        Wire::SnapshotComplete(_) => true,
+        Wire::Gap(gap) => gap.reason() == v1::GapReason::EpochChanged,
+        Wire::Records(_)
+        | Wire::Bars(_)
+        | Wire::Snapshot(_)
+        | Wire::CaughtUp(_)
+        | Wire::Heartbeat(_)
+        | Wire::ModeChanged(_)
+        | Wire::KeyInfo(_)
+        | Wire::Reconnect(_) => false,
+    }
 }
 
 impl Subscription {
@@ -49,7 +75,7 @@ impl Subscription {
         if let Some(token) = &self.token {
             request.selectors.clear();
             request.resume_token.clone_from(token);
-            let reopened = match self.tokens {
+            let reopened = match self.tokens() {
                 Tokens::OfReconnect => Reopened::Behind,
                 Tokens::Last => Reopened::AtOrBefore,
             };
@@ -64,14 +90,27 @@ impl Subscription {
         (request, Reopened::Behind)
     }
 
+    /// Which tokens are kept from here on.
+    pub(super) fn tokens(&self) -> Tokens {
+        Tokens::wanted_for((0..).zip(&self.request.selectors), &self.ledger)
+    }
+
     pub(super) fn keep_token(&mut self, wire: &Wire) {
-        let kept = match (self.tokens, wire) {
+        let tokens = self.tokens();
+        let kept = match (tokens, wire) {
             (Tokens::Last, wire) | (Tokens::OfReconnect, wire @ Wire::Reconnect(_)) => token(wire),
             (Tokens::OfReconnect, _) => None,
         };
         if let Some(token) = kept {
             self.token = Some(token.to_owned());
+        } else if tokens == Tokens::OfReconnect || (outdates_tokens(wire) && !self.has_globs()) {
+            self.token = None;
         }
+    }
+
+    fn has_globs(&self) -> bool {
+        let mut selectors = self.request.selectors.iter();
+        selectors.any(|selector| !selector.feed_globs.is_empty())
     }
 
     /// What was handed out of feed globs can be gone on with by a token alone, and there is none.

@@ -126,12 +126,15 @@ impl Follower {
     pub fn resume(&self) -> Resume {
         let more = self.more.as_deref();
         let in_snapshot = more.is_some_and(|more| more.snapshot.is_some());
+        // Another view is of all records.
+        let is_full = more.is_none_or(|more| matches!(more.mode, Mode::Full));
         Resume {
             cursor: (!in_snapshot).then(|| self.reader.resume_at()),
             end: self.reader.end(),
             carried: Carried {
                 bars_since: more.and_then(|more| more.mode.open_since()),
                 is_live: more.is_some_and(|more| more.slow.is_live()),
+                last_per_key: self.reader.last_per_key().filter(|_| is_full),
             },
         }
     }

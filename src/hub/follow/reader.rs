@@ -163,6 +163,12 @@ impl Reader {
         }
     }
 
+    /// The last of each key that it still gets in place of all records.
+    pub(super) fn last_per_key(&self) -> Option<(u32, Offset)> {
+        let pick = self.pick.as_ref();
+        pick.filter(|pick| self.cursor < pick.until)?.last_per_key()
+    }
+
     /// From here on only these offsets, as far as the pick goes; `None`: all.
     pub(super) fn pick(&mut self, pick: Option<Arc<Pick>>) {
         self.pick = pick;
@@ -204,8 +210,12 @@ impl Reader {
     /// The gap that begins where it looks, if one does.
     pub(super) async fn gap_here(&mut self, visible: Visible) -> Result<Option<Step>, FollowError> {
         let (feed, at) = (Arc::clone(&self.feed), self.passed.to);
-        let found = read_blocking(move || feed.ring.read(at, 1)).await?;
-        let Read::Gap(gap) = found else {
+        let found = read_blocking(move || feed.ring.read(at, 1)).await;
+        let found = found.map(|read| match read {
+            Read::Gap(gap) => Found::Gap(gap),
+            Read::Records(_) | Read::AtTail => Found::AtTail,
+        });
+        let Found::Gap(gap) = self.unless_deleted(found)? else {
             return Ok(None);
         };
         let end = self.limit(visible.bounds.tail);
@@ -230,11 +240,28 @@ impl Reader {
     pub(super) fn look(&mut self) -> Result<Visible, FollowError> {
         let visible = *self.visible.borrow_and_update();
         if visible.life == Life::Deleted {
-            return Err(FollowError::FeedDeleted {
-                feed: self.feed.name().clone(),
-            });
+            return Err(self.deleted());
         }
         Ok(visible)
+    }
+
+    /// What is damaged or cannot be read may be a ring that is just being deleted.
+    fn unless_deleted(&self, found: Result<Found, FollowError>) -> Result<Found, FollowError> {
+        let is_strange = match &found {
+            Ok(Found::Gap(gap)) => gap.reason == GapReason::Corrupt,
+            Ok(Found::View(_) | Found::AtTail) => false,
+            Err(_) => true,
+        };
+        if is_strange && self.feed.is_deleted() {
+            return Err(self.deleted());
+        }
+        found
+    }
+
+    fn deleted(&self) -> FollowError {
+        FollowError::FeedDeleted {
+            feed: self.feed.name().clone(),
+        }
     }
 
     /// What comes next before `tail`, which is taken for the tail.
@@ -260,7 +287,10 @@ impl Reader {
             let found = match self.look_in_memory(limit, visible) {
                 Some(view) => Found::View(view),
                 // In a box, as all that is rare: most streams wait, and each pays for the largest.
-                None => Box::pin(self.look_in_ring(limit)).await?,
+                None => {
+                    let found = Box::pin(self.look_in_ring(limit)).await;
+                    self.unless_deleted(found)?
+                }
             };
             match found {
                 Found::View(view) if self.reaches_end(&view) => {

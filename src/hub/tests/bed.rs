@@ -3,6 +3,7 @@
 use std::sync::{
     Arc,
     atomic::{AtomicBool, Ordering::SeqCst},
+    mpsc,
 };
 
 use bytes::Bytes;
@@ -16,7 +17,7 @@ use crate::{
         ProducerKey, Step, Wanted,
     },
     hub::{End, Start},
-    model::{self, Bounds, Chunk, FeedId, Offset, UnixNanos, Visibility},
+    model::{self, Bounds, Chunk, FeedId, Gap, GapReason, Offset, Span, UnixNanos, Visibility},
     proto::v1,
     store::{
         Append, Clock, Engine, Io, MemoryEngine, Read, Ring, RingSpec, Space, StoreError,
@@ -35,6 +36,8 @@ pub(super) struct Control {
     /// Bytes of records that were appended.
     appended: watch::Sender<u64>,
     disk_full: AtomicBool,
+    /// The next read waits for its end, and finds damage.
+    damage: Mutex<Option<mpsc::Receiver<()>>>,
 }
 
 impl Control {
@@ -45,6 +48,7 @@ impl Control {
             begun: watch::Sender::new(0),
             appended: watch::Sender::new(0),
             disk_full: AtomicBool::new(false),
+            damage: Mutex::new(None),
         })
     }
 
@@ -66,6 +70,13 @@ impl Control {
 
     pub(super) fn set_disk_full(&self, full: bool) {
         self.disk_full.store(full, SeqCst);
+    }
+
+    /// The next read waits until the answer is dropped, and finds everything damaged.
+    pub(super) fn damage(&self) -> mpsc::Sender<()> {
+        let (end, ended) = mpsc::channel();
+        *self.damage.lock() = Some(ended);
+        end
     }
 
     /// Flushes begun so far.
@@ -157,6 +168,15 @@ impl Ring for TestRing {
         Ok(chunk)
     }
     fn read(&self, from: Offset, max_bytes: usize) -> Result<Read, StoreError> {
+        let damage = self.control.damage.lock().take();
+        if let Some(end) = damage {
+            end.recv().ok();
+            return Ok(Read::Gap(Gap {
+                span: Span::new(from, self.inner.bounds().tail),
+                count: None,
+                reason: GapReason::Corrupt,
+            }));
+        }
         self.inner.read(from, max_bytes)
     }
     fn replay(&self, from: Offset, visit: &mut dyn FnMut(StoredBlock)) -> Result<(), StoreError> {

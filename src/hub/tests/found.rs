@@ -1,6 +1,6 @@
 //! What random histories came upon, in the least words that show it.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use super::bed::{Bed, producer, record};
 use crate::{
     hub::{
-        Carried, FeedChange, Fidelity, Follower, KeyFilter, Mode, SlowAction, SlowPolicy, Start,
-        Step, Wanted,
+        Carried, FeedChange, Fidelity, FollowError, Follower, KeyFilter, Mode, SlowAction,
+        SlowPolicy, Start, Step, Wanted,
     },
     model::{Cursor, GapReason, Offset, Visibility},
 };
@@ -17,7 +17,11 @@ use crate::{
 const CONFLATE: Fidelity = Fidelity::Conflate(Duration::from_millis(250));
 
 async fn store(bed: &Bed, count: u64) {
-    let records: Vec<Bytes> = (0..count).map(|n| record("a", n)).collect();
+    store_key(bed, "a", count).await;
+}
+
+async fn store_key(bed: &Bed, key: &str, count: u64) {
+    let records: Vec<Bytes> = (0..count).map(|n| record(key, n)).collect();
     let pending = bed.send_records(None, records, Mode::StoreValid).await;
     assert_eq!(pending.ack().await.unwrap().stored, count);
 }
@@ -254,4 +258,104 @@ async fn an_immediate_feed_shows_its_oldest_record_when_it_rests() {
     let shown: Offset = bed.feed.bounds().head;
     resize(&bed, FeedChange::default()).await;
     assert_eq!(shown, bed.feed.bounds().head);
+}
+
+/// What is left of the last n of each key when a stream is cut is the same after it.
+#[tokio::test]
+async fn the_last_of_each_key_outlive_a_resume() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store_key(&bed, "a", 8_000).await;
+    store_key(&bed, "b", 9_000).await;
+    let wanted = Wanted {
+        start: Start::LastPerKey(8_000),
+        ..Wanted::default()
+    };
+    let mut follower = follow(&bed, wanted.clone()).await;
+    let Step::Records(first) = follower.next().await.unwrap() else {
+        panic!("records are due");
+    };
+    assert!(first.covers.to < 8_000, "one message has not room for all");
+    // Other records are the last ones by now.
+    store_key(&bed, "a", 10).await;
+    let resume = follower.resume();
+    assert_eq!(resume.carried.last_per_key, Some((8_000, 17_000)));
+    let again = Wanted {
+        start: Start::Cursor(resume.cursor.unwrap()),
+        carried: resume.carried,
+        ..wanted
+    };
+    let mut follower = follow(&bed, again.clone()).await;
+    let mut count = 0;
+    for step in steps(&mut follower).await {
+        let Step::Records(view) = step else {
+            panic!("records are due: {step:?}");
+        };
+        count += u64::from(view.count);
+    }
+    assert_eq!(count, 8_000 - first.covers.to + 8_000 + 10);
+    assert_eq!(follower.resume().carried, Carried::default());
+    // Of another life of the feed nothing was picked.
+    let Start::Cursor(before) = again.start else {
+        panic!("a cursor was asked for");
+    };
+    let epoch = before.epoch - 1;
+    let again = Wanted {
+        start: Start::Cursor(Cursor { epoch, ..before }),
+        ..again
+    };
+    let follower = follow(&bed, again).await;
+    assert_eq!(follower.resume().carried, Carried::default());
+}
+
+#[tokio::test]
+async fn what_was_picked_and_left_before_a_resume_is_a_gap() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, 10).await;
+    let wanted = Wanted {
+        start: Start::LastPerKey(20),
+        ..Wanted::default()
+    };
+    let resume = follow(&bed, wanted.clone()).await.resume();
+    store(&bed, 10).await;
+    for head in [5, 15] {
+        bed.hub.trim_feed(bed.feed.name(), head).await.unwrap();
+        let again = Wanted {
+            start: Start::Cursor(resume.cursor.unwrap()),
+            carried: resume.carried,
+            ..wanted.clone()
+        };
+        let mut follower = follow(&bed, again).await;
+        let next = follower.next().await.unwrap();
+        assert!(
+            matches!(&next, Step::Gap { gap, .. } if (gap.span.from, gap.span.to) == (0, head)),
+            "{next:?}"
+        );
+        let Step::Records(view) = follower.next().await.unwrap() else {
+            panic!("records are due");
+        };
+        assert_eq!(view.covers.from, head);
+    }
+}
+
+#[tokio::test]
+async fn a_ring_that_is_being_deleted_is_not_told_as_damaged() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, 10).await;
+    bed.hub.window.remove(bed.feed.id());
+    let wanted = Wanted {
+        start: Start::Earliest,
+        ..Wanted::default()
+    };
+    let mut follower = follow(&bed, wanted).await;
+    let end = bed.control.damage();
+    let mut next = pin!(follower.next());
+    let read = next.as_mut().now_or_never();
+    assert!(read.is_none(), "{read:?}");
+    bed.hub.delete_feed(bed.feed.name()).await.unwrap();
+    drop(end);
+    let next = next.await;
+    assert!(
+        matches!(next, Err(FollowError::FeedDeleted { .. })),
+        "{next:?}"
+    );
 }

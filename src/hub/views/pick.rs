@@ -9,10 +9,18 @@ pub(crate) type PickId = u64;
 
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
+/// Who gets what was picked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    /// One follower: the last so many of each key that it wants.
+    Own { last_per_key: u32 },
+    /// Many followers.
+    Shared(PickId),
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Pick {
-    /// Where its messages are kept for others; `None`: it is one follower's own.
-    pub shared_as: Option<PickId>,
+    whose: Whose,
     /// Rising.
     offsets: Box<[Offset]>,
     /// From here on it says nothing.
@@ -20,20 +28,37 @@ pub(crate) struct Pick {
 }
 
 impl Pick {
-    /// `offsets` rise.
-    pub(crate) fn own(offsets: Vec<Offset>, until: Offset) -> Self {
+    /// One follower's own: the last so many of each key. `offsets` rise.
+    pub(crate) fn own(last_per_key: u32, offsets: Vec<Offset>, until: Offset) -> Self {
         Self {
-            shared_as: None,
+            whose: Whose::Own { last_per_key },
             offsets: offsets.into(),
             until,
         }
     }
 
-    /// One that many followers will use.
+    /// One that many followers will use. `offsets` rise.
     pub(crate) fn shared(offsets: Vec<Offset>, until: Offset) -> Self {
         Self {
-            shared_as: Some(NEXT.fetch_add(1, Relaxed)),
-            ..Self::own(offsets, until)
+            whose: Whose::Shared(NEXT.fetch_add(1, Relaxed)),
+            offsets: offsets.into(),
+            until,
+        }
+    }
+
+    /// Where its messages are kept for others; `None`: it is one follower's own.
+    pub(crate) fn shared_as(&self) -> Option<PickId> {
+        match self.whose {
+            Whose::Own { .. } => None,
+            Whose::Shared(id) => Some(id),
+        }
+    }
+
+    /// How many of each key it took, and before which offset; `None`: it is no follower's own.
+    pub(crate) fn last_per_key(&self) -> Option<(u32, Offset)> {
+        match self.whose {
+            Whose::Own { last_per_key } => Some((last_per_key, self.until)),
+            Whose::Shared(_) => None,
         }
     }
 

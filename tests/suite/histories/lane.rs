@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     model::{KeyKind, Life, Rank, Truth, key_kind, rank},
-    select::{Begin, Ends, Pick, Place, wants},
+    select::{Begin, Ends, Pick, Place, is_full, wants},
     stretch::Stretch,
     tally::Tally,
 };
@@ -91,6 +91,15 @@ impl Lane {
         self.slow = policy.map_or(v1::SlowAction::CatchUp, v1::SlowPolicy::action);
     }
 
+    /// What becomes of it when it is too slow: of anything but FULL nothing does.
+    fn slow(&self) -> v1::SlowAction {
+        if is_full(self.selector.fidelity.as_ref()) {
+            self.slow
+        } else {
+            v1::SlowAction::CatchUp
+        }
+    }
+
     /// It gets this from here on.
     pub(super) fn set_view(&mut self, fidelity: Option<&v1::Fidelity>, at: Instant) {
         self.view = match fidelity.and_then(|fidelity| fidelity.view.as_ref()) {
@@ -120,8 +129,10 @@ impl Lane {
         self.again = may_repeat && self.at.is_some();
         self.was_cut = true;
         self.spoke = false;
-        // A token says where it is, not which of the records before it were the last of each key.
-        self.pick = None;
+        if !may_repeat {
+            // A cursor says where it is, not which of the records before were the last of each key.
+            self.pick = None;
+        }
         self.snapshot = None;
         self.set_view(self.selector.fidelity.clone().as_ref(), at);
     }
@@ -132,7 +143,7 @@ impl Lane {
 
     /// A range must begin where the last one ended; the first one where the start said.
     fn follows(&mut self, epoch: u64, from: Offset, truth: &Truth) -> Verdict {
-        let head = self.life(truth, epoch)?.bounds.head;
+        self.life(truth, epoch)?;
         let here = Cursor {
             epoch,
             offset: from,
@@ -141,8 +152,7 @@ impl Lane {
             (Some(at), _) if self.again => at.epoch == epoch && from <= at.offset,
             (Some(at), _) => at == here,
             (None, Begin::At(begin)) => begin == here,
-            // What had left before the stream came to it, it does not hear of.
-            (None, Begin::Joining) => from <= head,
+            (None, Begin::Joining) => from == 0,
             // By the time of a resume the feed had grown that far.
             (None, Begin::Elsewhere(wanted)) => self.was_cut && wanted == here,
             (None, Begin::Snapshot(_)) => false,
@@ -303,15 +313,13 @@ impl Lane {
             GapReason::Evicted => span.to <= head && (span.to <= life.evicted || life.is_over),
             GapReason::Trimmed => span.to <= head && (span.to <= life.trimmed || life.is_over),
             GapReason::Jumped => {
-                self.slow == v1::SlowAction::JumpToTail && span.to <= life.bounds.tail
+                self.slow() == v1::SlowAction::JumpToTail && span.to <= life.bounds.tail
             }
             GapReason::Lost => {
                 let within = |lost: &&Span| lost.from <= span.from && span.to <= lost.to;
                 life.lost.iter().any(|lost| within(&lost))
             }
-            // A ring that is just being deleted reads as damaged.
-            GapReason::Corrupt => life.is_over && span.to <= life.bounds.tail,
-            GapReason::Unspecified | GapReason::EpochChanged => false,
+            GapReason::Corrupt | GapReason::Unspecified | GapReason::EpochChanged => false,
         };
         if !good || span.is_empty() {
             let (trimmed, lost) = (life.trimmed, &life.lost);
@@ -335,20 +343,27 @@ impl Lane {
         };
         let to = gap.oldest.as_ref().map(|oldest| oldest.epoch);
         if self.again
-            && self
-                .at
-                .is_some_and(|at| Some(at.epoch) == to && at.epoch != left.epoch)
+            && self.at.is_some_and(|at| {
+                Some(at.epoch) == to && (at.epoch != left.epoch || at.offset < left.offset)
+            })
         {
-            // It was told before, and is again by a stream from before.
+            // It was told before, and is again by a stream from before. What left since is gone.
+            let oldest = gap.oldest.as_ref().map_or(0, |oldest| oldest.offset);
+            self.at = self.at.map(|at| Cursor {
+                offset: at.offset.max(oldest),
+                ..at
+            });
             return Ok(());
         }
         let good = match (self.at, self.begin) {
-            (Some(at), _) if self.again => at.epoch == left.epoch && left.offset <= at.offset,
+            (Some(at), _) if self.again => (left.epoch, left.offset) <= (at.epoch, at.offset),
             (Some(at), _) => at == left,
             (None, Begin::Elsewhere(wanted)) => wanted == left,
             // The feed was created anew before it had said a word.
             (None, Begin::At(begin)) => begin.epoch == left.epoch,
-            (None, Begin::Snapshot(_) | Begin::Joining) => false,
+            // So was one that had joined, as a token says.
+            (None, Begin::Joining) => left.offset == 0,
+            (None, Begin::Snapshot(_)) => false,
         };
         let oldest = gap.oldest.as_ref().ok_or("no oldest")?;
         let life = self.life(truth, oldest.epoch)?;
@@ -358,10 +373,7 @@ impl Lane {
             return self.fail(&format!("{gap:?} at {:?}, {:?}", self.at, self.begin));
         }
         self.again = false;
-        self.high = 0;
-        self.pick = None;
-        self.latest.clear();
-        self.came.clear();
+        self.forget();
         self.stretch.gaps += 1;
         if self.spoke && !self.selector.feed_globs.is_empty() {
             // A feed that joins in the place of another begins with what was asked for.
@@ -372,6 +384,14 @@ impl Lane {
             offset: oldest.offset,
         });
         Ok(())
+    }
+
+    /// What was settled is of another life of the feed.
+    fn forget(&mut self) {
+        self.high = 0;
+        self.pick = None;
+        self.latest.clear();
+        self.came.clear();
     }
 
     pub(super) fn snapshot(&mut self, batch: &v1::SnapshotBatch) -> Verdict {
@@ -396,6 +416,9 @@ impl Lane {
             ));
         }
         self.again = false;
+        if self.at.is_some_and(|at| at.epoch != as_of.epoch) {
+            self.forget();
+        }
         self.high = self.high.max(as_of.offset);
         self.at = Some(Cursor {
             epoch: as_of.epoch,
@@ -410,7 +433,7 @@ impl Lane {
             epoch: place.epoch,
             offset: place.offset,
         };
-        if self.slow != v1::SlowAction::Conflate
+        if self.slow() != v1::SlowAction::Conflate
             || self
                 .at
                 .is_some_and(|at| at.epoch == here.epoch && at != here && !self.again)

@@ -293,9 +293,7 @@ impl Reader {
                 return Ok(());
             }
         };
-        if !self.is_early(&response)
-            && let Err(broken) = self.ledger.observe(&response)
-        {
+        if let Err(broken) = self.ledger.observe(&response) {
             let bounds = None;
             let at = Instant::now();
             self.log.push(Entry::Said {
@@ -325,20 +323,6 @@ impl Reader {
             at: Instant::now(),
         });
         Ok(())
-    }
-
-    /// One that waits for its tick says CAUGHT_UP as well; on its way again to where it was before a
-    /// resume, that is a place behind what is held.
-    fn is_early(&self, response: &v1::SubscribeResponse) -> bool {
-        let Some(Event::CaughtUp(v1::CaughtUp {
-            next: Some(next), ..
-        })) = &response.event
-        else {
-            return false;
-        };
-        let lane = self.ledger.lane(response.selector, &next.feed);
-        let held = lane.and_then(|lane| lane.next());
-        held.is_some_and(|held| held.epoch == next.epoch && next.offset < held.offset)
     }
 
     /// A selector gets something else, or has another slow policy.
@@ -417,16 +401,16 @@ impl Reader {
     }
 }
 
-/// After these a stream is not resumed by a token from before: a snapshot would begin anew, perhaps
-/// of a feed that was created anew; what left the new life of a feed since would be in no gap; and
-/// who was too slow would be ended at once, as the token remembers it.
+/// After this a stream is not resumed by a token from before. Open: a start above the tail is told as
+/// EPOCH_CHANGED within one epoch; a token from before that was told means that place, and once the
+/// feed has grown there, the stream goes on at it, without what lies before. Our client drops such
+/// tokens, where there are no globs.
 fn outdates_tokens(event: &Event) -> bool {
-    match event {
-        Event::SnapshotComplete(_) => true,
-        Event::Gap(gap) => gap.reason() == v1::GapReason::EpochChanged,
-        Event::Reconnect(reconnect) => reconnect.reason.contains("slow policy"),
-        _ => false,
-    }
+    let Event::Gap(gap) = event else {
+        return false;
+    };
+    let oldest = gap.oldest.as_ref();
+    gap.reason() == v1::GapReason::EpochChanged && oldest.is_some_and(|o| o.epoch == gap.epoch)
 }
 
 fn token(event: &Event) -> Option<&str> {

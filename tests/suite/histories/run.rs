@@ -337,7 +337,7 @@ impl Run {
                 let is_relieved = asked.slow_policy.as_ref().map(v1::SlowPolicy::action)
                     != Some(v1::SlowAction::CatchUp);
                 let fidelity_then = fidelity.or(asked.fidelity);
-                let slow = if is_relieved && !select::is_full(fidelity_then.as_ref()) {
+                let slow = if is_relieved && select::is_bars(fidelity_then.as_ref()) {
                     Some(slow.unwrap_or(SlowPlan::CatchUp))
                 } else {
                     *slow

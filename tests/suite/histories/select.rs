@@ -124,16 +124,15 @@ pub(super) fn fidelity(plan: FidelityPlan) -> Option<v1::Fidelity> {
     Some(v1::Fidelity { view: Some(view) })
 }
 
-/// Of FULL only: bars may neither jump nor be conflated, and what is conflated is behind until its
-/// tick, which counts as slowness.
+/// Not of bars, which may neither jump nor be conflated. Of CONFLATE it is not in force.
 pub(super) fn slow_policy(
     plan: SlowPlan,
     fidelity: Option<&v1::Fidelity>,
 ) -> Option<v1::SlowPolicy> {
     let (action, lag) = match plan {
-        SlowPlan::Conflate(lag) if is_full(fidelity) => (v1::SlowAction::Conflate, lag),
-        SlowPlan::Jump(lag) if is_full(fidelity) => (v1::SlowAction::JumpToTail, lag),
-        SlowPlan::Disconnect(lag) if is_full(fidelity) => (v1::SlowAction::Disconnect, lag),
+        SlowPlan::Conflate(lag) if !is_bars(fidelity) => (v1::SlowAction::Conflate, lag),
+        SlowPlan::Jump(lag) if !is_bars(fidelity) => (v1::SlowAction::JumpToTail, lag),
+        SlowPlan::Disconnect(lag) if !is_bars(fidelity) => (v1::SlowAction::Disconnect, lag),
         _ => (v1::SlowAction::CatchUp, 0),
     };
     VIEWS.then(|| v1::SlowPolicy {

@@ -109,6 +109,11 @@ impl Run {
             (None, Some(select::Begin::At(begin))) => {
                 end != Ends::Never && end.is_reached(life, begin.offset)
             }
+            // So had it, and nobody was told anything.
+            (None, Some(select::Begin::Elsewhere(wanted))) => {
+                let is_here = wanted.epoch == life.epoch && wanted.offset <= life.bounds.tail;
+                is_here && end != Ends::Never && end.is_reached(life, wanted.offset)
+            }
             (None, _) => false,
         }
     }

@@ -203,12 +203,6 @@ impl World {
         let ack = pending.map_err(|e| e.to_string())?.ack().await;
         let ack = ack.map_err(|e| format!("an append to {name} failed: {e}"))?;
         self.refused += ack.refused.len() as u64;
-        if feed.visibility() == Visibility::Immediate {
-            // What is visible at once shows where the ring begins only with the next append.
-            let change = FeedChange::default();
-            let looked = self.hub.update_feed(&feed_name(name), change).await;
-            looked.map_err(|e| e.to_string())?;
-        }
         if ack.stored != stored as u64 {
             return Err(format!(
                 "{} of {stored} records were stored in {name}",

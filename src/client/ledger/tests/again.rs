@@ -82,6 +82,22 @@ fn a_new_epoch_that_was_told_already_is_told_once() {
     assert_eq!((report.gaps.len(), report.delivered), (1, 1));
 }
 
+/// A start above the tail is a place of another life as well.
+#[test]
+fn a_place_above_the_tail_that_was_told_already_is_told_once() {
+    let mut ledger = ledger(Some(v1::start::From::Offset(206)));
+    let changed = response(Event::Gap(v1::Gap {
+        oldest: Some(place(EPOCH, 0)),
+        ..gap(EPOCH, 206, 206, v1::GapReason::EpochChanged)
+    }));
+    ledger.observe(&changed).unwrap();
+    ledger.observe(&batch(EPOCH, 0, 197, &[196])).unwrap();
+    ledger.reopened(Reopened::AtOrBefore);
+    assert_eq!(ledger.observe(&changed), Ok(Fresh::Nothing));
+    let again = ledger.observe(&batch(EPOCH, 0, 198, &[196, 197]));
+    assert_eq!(again, Ok(Fresh::From(197)));
+}
+
 #[test]
 fn a_second_snapshot_leaves_out_what_came_since_the_first_one() {
     let start = v1::start::From::Snapshot(v1::SnapshotStart {});
@@ -99,4 +115,45 @@ fn a_second_snapshot_leaves_out_what_came_since_the_first_one() {
     ledger.observe(&batch(EPOCH, 60, 61, &[60])).unwrap();
     let report = ledger.lane(0, "f").unwrap().report(Some(61));
     assert_eq!((report.delivered, report.left_out), (3, 8));
+}
+
+#[test]
+fn what_left_a_new_epoch_before_it_is_told_again_is_missing() {
+    let mut ledger = ledger(Some(v1::start::From::Cursor(place(EPOCH, 500))));
+    let changed = |oldest| {
+        response(Event::Gap(v1::Gap {
+            oldest: Some(place(EPOCH + 1, oldest)),
+            ..gap(EPOCH, 500, 500, v1::GapReason::EpochChanged)
+        }))
+    };
+    ledger.observe(&changed(20)).unwrap();
+    ledger.observe(&batch(EPOCH + 1, 20, 30, &[])).unwrap();
+    ledger.reopened(Reopened::AtOrBefore);
+    assert_eq!(ledger.observe(&changed(45)), Ok(Fresh::All));
+    assert!(ledger.observe(&batch(EPOCH + 1, 30, 46, &[])).is_err());
+    let again = ledger.observe(&batch(EPOCH + 1, 45, 46, &[45]));
+    assert_eq!(again, Ok(Fresh::All));
+    let report = ledger.lane(0, "f").unwrap().report(None);
+    assert_eq!((report.losses[0].gaps, report.losses[0].offsets), (2, 15));
+    assert_eq!(report.gaps[1].span, Span::new(30, 45));
+}
+
+#[test]
+fn a_second_snapshot_of_another_life_says_that_the_first_one_is_missing() {
+    let start = v1::start::From::Snapshot(v1::SnapshotStart {});
+    let mut ledger = ledger(Some(start));
+    let complete = |epoch, as_of| {
+        response(Event::SnapshotComplete(v1::SnapshotComplete {
+            as_of: Some(place(epoch, as_of)),
+        }))
+    };
+    ledger.observe(&complete(EPOCH, 50)).unwrap();
+    ledger.reopened(Reopened::AtOrBefore);
+    assert!(ledger.observe(&complete(EPOCH - 1, 60)).is_err());
+    ledger.observe(&complete(EPOCH + 1, 3)).unwrap();
+    let again = ledger.observe(&batch(EPOCH + 1, 3, 4, &[3]));
+    assert_eq!(again, Ok(Fresh::All));
+    let report = ledger.lane(0, "f").unwrap().report(None);
+    assert_eq!(report.losses[0].reason, GapReason::EpochChanged);
+    assert!(!report.whole);
 }

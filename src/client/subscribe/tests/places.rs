@@ -69,6 +69,24 @@ fn from_snapshot(selector: &mut v1::Selector) {
     selector.start = Some(v1::Start { from });
 }
 
+fn from_last(selector: &mut v1::Selector) {
+    let from = Some(v1::start::From::LastPerKey(2));
+    selector.start = Some(v1::Start { from });
+}
+
+/// The feed was created anew when 5 was due.
+fn changed() -> Result<v1::SubscribeResponse, Status> {
+    respond(Wire::Gap(v1::Gap {
+        feed: "f".to_owned(),
+        epoch: EPOCH - 1,
+        from: 5,
+        to: 5,
+        count: None,
+        reason: v1::GapReason::EpochChanged.into(),
+        oldest: Some(place(0)),
+    }))
+}
+
 fn tokens(fake: &Fake) -> Vec<String> {
     let asked = fake.asked.lock();
     asked.iter().map(|r| r.resume_token.clone()).collect()
@@ -183,6 +201,90 @@ async fn a_snapshot_that_was_cut_begins_anew_and_a_complete_one_does_not() {
     assert_eq!(asked[1].selectors[0].start, asked[0].selectors[0].start);
     let from = Some(v1::start::From::Cursor(place(6)));
     assert_eq!(asked[2].selectors[0].start, Some(v1::Start { from }));
+}
+
+/// A cursor says nothing of what lies between them, and after them it is exact.
+#[tokio::test]
+async fn the_last_of_each_key_go_on_by_token_until_they_are_through() {
+    let fake = Fake::default();
+    let beat = v1::Heartbeat {
+        cursor: Some(place(3)),
+        resume_token: "t1".to_owned(),
+        ..v1::Heartbeat::default()
+    };
+    let scripts = vec![
+        vec![
+            batch(0, 3),
+            respond(Wire::Heartbeat(beat)),
+            batch(3, 4),
+            cut(),
+        ],
+        vec![batch(3, 5), caught_up(5, "t2"), batch(5, 6), cut()],
+        vec![batch(6, 8)],
+    ];
+    let mut subscription = follow(&fake, scripts, from_last).await;
+    let (offsets, error) = offsets(&mut subscription).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(offsets, [0, 1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(tokens(&fake), ["", "t1", ""]);
+    let start = fake.asked.lock()[2].selectors[0].start.clone();
+    let from = Some(v1::start::From::Cursor(place(6)));
+    assert_eq!(start, Some(v1::Start { from }));
+}
+
+#[tokio::test]
+async fn a_token_from_before_a_change_of_epoch_is_dropped_unless_there_are_globs() {
+    let scripts = || {
+        let mut early = caught_up(5, "t1");
+        if let Some(Wire::CaughtUp(v1::CaughtUp {
+            next: Some(next), ..
+        })) = &mut early.as_mut().unwrap().event
+        {
+            next.epoch = EPOCH - 1;
+        }
+        vec![early, changed(), bars(0, 2), cut()]
+    };
+    let fake = Fake::default();
+    let all = vec![scripts(), vec![bars(2, 8)]];
+    let mut subscription = follow(&fake, all, of_bars).await;
+    let (_, error) = offsets(&mut subscription).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(tokens(&fake), ["", ""]);
+    let start = fake.asked.lock()[1].selectors[0].start.clone();
+    let from = Some(v1::start::From::Cursor(place(2)));
+    assert_eq!(start, Some(v1::Start { from }));
+    // Globs cannot do without one.
+    let fake = Fake::default();
+    let all = vec![scripts(), vec![changed(), bars(0, 8)]];
+    let mut subscription = follow(&fake, all, globbed).await;
+    let (_, error) = offsets(&mut subscription).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(tokens(&fake), ["", "t1"]);
+}
+
+/// Beside bars, which go on by token.
+#[tokio::test]
+async fn a_token_from_before_a_complete_snapshot_is_dropped() {
+    let fake = Fake::default();
+    let of = |selector, mut response: Result<v1::SubscribeResponse, Status>| {
+        response.as_mut().unwrap().selector = selector;
+        response
+    };
+    let scripts = vec![
+        vec![of(1, caught_up(0, "t1")), complete(5), batch(5, 6), cut()],
+        vec![batch(6, 8), of(1, bars(0, 8))],
+    ];
+    *fake.subscriptions.lock() = scripts.into();
+    let mut request = request(8);
+    request.selectors.push(request.selectors[0].clone());
+    from_snapshot(&mut request.selectors[0]);
+    of_bars(&mut request.selectors[1]);
+    let connection = fake.start().await;
+    let mut subscription = Subscription::new(connection, request, RetryOptions::default()).unwrap();
+    let (offsets, error) = offsets(&mut subscription).await;
+    assert!(error.is_none(), "{error:?}");
+    assert_eq!(offsets, [5, 6, 7]);
+    assert_eq!(tokens(&fake), ["", ""]);
 }
 
 #[tokio::test]
