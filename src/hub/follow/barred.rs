@@ -70,6 +70,7 @@ impl Barred {
     }
 
     pub(super) async fn next(&mut self, reader: &mut Reader) -> Result<Step, FollowError> {
+        reader.resolve_end_in_time().await?;
         let visible = reader.look()?;
         loop {
             if let Some(view) = self.ready.front() {
