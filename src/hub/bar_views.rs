@@ -114,8 +114,13 @@ impl Shared {
     }
 
     /// Moves the table to the tail if it is time, and gives what `wish` has not seen, and when to
-    /// look again. `None`: it cannot be served from here.
-    pub(super) async fn look(&self, wish: Wish) -> Result<Option<(Update, Instant)>, FollowError> {
+    /// look again; to whom it is, bars from `since` on are in progress. `None`: it cannot be served
+    /// from here.
+    pub(super) async fn look(
+        &self,
+        wish: Wish,
+        since: Option<UnixNanos>,
+    ) -> Result<Option<(Update, Instant)>, FollowError> {
         let mut live = self.live.lock().await;
         if live.moved.elapsed() >= PACE {
             live.advance().await?;
@@ -128,7 +133,12 @@ impl Shared {
         let table = live.feed.table().await?;
         let position = table.position();
         if wish.seen.next() > position.next() || wish.seen == position {
-            return Ok(Some((wish.nothing(table), next_look)));
+            // A table that is behind does not know what is in progress there.
+            let nothing = Update {
+                open_since: since,
+                ..wish.at(wish.seen, table)
+            };
+            return Ok(Some((nothing, next_look)));
         }
         if !table.serves(wish.seen) {
             return Ok(None);
@@ -192,10 +202,6 @@ impl Wish {
             views: views.collect(),
             ..self.at(seen, table)
         }
-    }
-
-    fn nothing(self, table: &BarTable) -> Update {
-        self.at(self.seen, table)
     }
 
     fn at(self, seen: Seen, table: &BarTable) -> Update {

@@ -192,7 +192,8 @@ impl Barred {
             return Ok(Moved::On);
         };
         let shared = Arc::clone(shared);
-        let Some((update, next_look)) = shared.look(self.wish(reader)).await? else {
+        let Some((update, next_look)) = shared.look(self.wish(reader), self.seen_since).await?
+        else {
             // It is too far behind, or there is a gap: it goes on by itself.
             self.table = Table::None;
             return Ok(Moved::On);

@@ -179,7 +179,7 @@ impl Run {
             hub,
             source,
             choices: vec![(filter(&mut dice), interval), (filter(&mut dice), other)],
-            loses: dice.chance(30),
+            loses: dice.chance(40),
             dice,
             truth: Truth::default(),
             readers: vec![],
@@ -192,9 +192,9 @@ impl Run {
     async fn apply(&mut self, kind: u64, dice: &mut Random) {
         match kind {
             0..30 => self.append(dice).await,
-            30..33 if self.loses => self.lose(dice).await,
-            30..36 => self.hub.window.remove(self.feed.id()),
-            36..46 => advance(Duration::from_millis(dice.below(400))).await,
+            30..34 if self.loses => self.lose(dice).await,
+            30..37 => self.hub.window.remove(self.feed.id()),
+            37..46 => advance(Duration::from_millis(dice.below(400))).await,
             46..58 if self.readers.len() < 5 => self.follow(dice).await,
             _ if self.readers.is_empty() => self.follow(dice).await,
             46..62 => self.resume(dice).await,

@@ -141,7 +141,8 @@ impl Truth {
                     }
                     None => assert!(
                         !must_be_held,
-                        "never came up to {at}: {theirs:?} {inputs:?}"
+                        "never came up to {at}, since {} of {:?}: {theirs:?} {inputs:?}",
+                        reader.since, self.begins
                     ),
                 }
             }
