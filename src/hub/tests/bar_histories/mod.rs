@@ -319,7 +319,7 @@ impl Run {
         if self.is_told {
             eprintln!("   {nth} led {led:?} to {}", reader.follower.cursor());
         }
-        if matches!(led, Led::AtTail | Led::Ended) && !reader.is_full() {
+        if matches!(led, Led::AtTail | Led::Ended) && reader.is_to_be_checked(led) {
             let (at, head) = (reader.follower.cursor(), self.feed.bounds().head);
             self.tally += self.truth.check(reader, at, head);
         }

@@ -26,6 +26,8 @@ pub(super) struct Reader {
     from: Offset,
     /// It has had these bars since here.
     pub since: Offset,
+    /// Its bars were checked as of here.
+    checked: Option<Offset>,
     /// The newest version of each bar.
     pub held: BTreeMap<Place, v1::ViewBar>,
 }
@@ -55,6 +57,7 @@ impl Reader {
             at,
             from: at,
             since: at,
+            checked: None,
             held: BTreeMap::new(),
         }
     }
@@ -87,6 +90,7 @@ impl Reader {
         self.follower.change(Some(fidelity), None);
         self.bars = to.unwrap_or(self.bars);
         self.since = self.at;
+        self.checked = None;
         self.held.clear();
         truth.begins.insert(self.at);
     }
@@ -97,6 +101,12 @@ impl Reader {
 
     pub(super) fn is_full(&self) -> bool {
         self.bars().is_none()
+    }
+
+    /// Whether there is something new to be checked.
+    pub(super) fn is_to_be_checked(&mut self, led: Led) -> bool {
+        let before = self.checked.replace(self.at);
+        !self.is_full() && (before != Some(self.at) || led == Led::Ended)
     }
 
     pub(super) fn interval(&self) -> i64 {
