@@ -152,7 +152,7 @@ struct Run {
 impl Run {
     async fn begin(seed: u64, is_told: bool) -> Self {
         let mut dice = Random(seed);
-        let directory = (seed % SLED == 0).then(directory);
+        let directory = seed.is_multiple_of(SLED).then(directory);
         let engine: Arc<dyn Engine> = match &directory {
             Some(directory) => {
                 let options = SledOptions {

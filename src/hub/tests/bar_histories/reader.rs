@@ -1,6 +1,6 @@
 //! A follower with what it was told, and what must hold of every step.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures_util::FutureExt as _;
 use prost::Message as _;
@@ -43,8 +43,8 @@ pub(super) enum Led {
 
 impl Reader {
     pub(super) async fn begin(
-        hub: &std::sync::Arc<Hub>,
-        feed: &std::sync::Arc<Feed>,
+        hub: &Arc<Hub>,
+        feed: &Arc<Feed>,
         wanted: Wanted,
         bars: BarsFidelity,
     ) -> Self {
@@ -63,7 +63,8 @@ impl Reader {
     }
 
     /// Goes on as another follower.
-    pub(super) async fn resume(&mut self, hub: &std::sync::Arc<Hub>, truth: &mut Truth) {
+    pub(super) async fn resume(&mut self, hub: &Arc<Hub>, truth: &mut Truth) {
+        let feed = Arc::clone(self.follower.feed());
         let resume = self.follower.resume();
         let cursor = resume.cursor.unwrap();
         assert_eq!(cursor.offset, self.at, "it goes on where it is settled");
@@ -74,10 +75,7 @@ impl Reader {
             fidelity: self.follower.fidelity(),
             ..self.wanted.clone()
         };
-        self.follower = hub
-            .follow(&self.follower.feed().clone(), wanted)
-            .await
-            .unwrap();
+        self.follower = hub.follow(&feed, wanted).await.unwrap();
         truth.begins.insert(self.at);
     }
 

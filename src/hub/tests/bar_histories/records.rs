@@ -83,9 +83,7 @@ impl Source {
 
     /// One that takes much room, and counts for no bar.
     pub(super) fn large(&mut self, dice: &mut Random) -> Bytes {
-        let value = Some(Value::Text(
-            "x".repeat(2_000 + 50 * dice.below(20) as usize),
-        ));
+        let value = Some(Value::Text("x".repeat(dice.pick(&[2_000, 2_500, 3_000]))));
         let reading = v1::Reading {
             value,
             ..v1::Reading::default()
