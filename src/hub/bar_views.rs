@@ -70,15 +70,17 @@ pub(super) struct Update {
 }
 
 impl BarViews {
-    /// The table that others share, if there is one that serves who has `seen` so much.
+    /// The table that others share, if there is one that serves who has `seen` so much, when bars
+    /// from `since` on were in progress.
     pub(super) async fn find(
         &self,
         key: (Duration, FilterId),
         seen: Seen,
+        since: Option<UnixNanos>,
     ) -> Result<Option<Arc<Shared>>, FollowError> {
         let known = self.tables.lock().get(&key).and_then(Weak::upgrade);
         match known {
-            Some(shared) if shared.serves(seen).await? => Ok(Some(shared)),
+            Some(shared) if shared.serves(seen, since).await? => Ok(Some(shared)),
             Some(_) | None => Ok(None),
         }
     }
@@ -102,15 +104,23 @@ impl BarViews {
 }
 
 impl Shared {
-    async fn serves(&self, seen: Seen) -> Result<bool, FollowError> {
+    async fn serves(&self, seen: Seen, since: Option<UnixNanos>) -> Result<bool, FollowError> {
         let mut live = self.live.lock().await;
-        let is_at_gap = live.is_at_gap;
-        Ok(!is_at_gap && live.feed.table().await?.serves(seen))
+        if live.is_at_gap {
+            return Ok(false);
+        }
+        let table = live.feed.table().await?;
+        Ok(table.serves(seen) && since.is_none_or(|since| table.knows_from(since)))
     }
 
     /// Moves the table to the tail if it is time, and gives what `wish` has not seen, and when to
-    /// look again. `None`: it cannot be served from here.
-    pub(super) async fn look(&self, wish: Wish) -> Result<Option<(Update, Instant)>, FollowError> {
+    /// look again; to whom it is, bars from `since` on are in progress. `None`: it cannot be served
+    /// from here.
+    pub(super) async fn look(
+        &self,
+        wish: Wish,
+        since: Option<UnixNanos>,
+    ) -> Result<Option<(Update, Instant)>, FollowError> {
         let mut live = self.live.lock().await;
         if live.moved.elapsed() >= PACE {
             live.advance().await?;
@@ -123,7 +133,12 @@ impl Shared {
         let table = live.feed.table().await?;
         let position = table.position();
         if wish.seen.next() > position.next() || wish.seen == position {
-            return Ok(Some((wish.nothing(table), next_look)));
+            // A table that is behind does not know what is in progress there.
+            let nothing = Update {
+                open_since: since,
+                ..wish.at(wish.seen, table)
+            };
+            return Ok(Some((nothing, next_look)));
         }
         if !table.serves(wish.seen) {
             return Ok(None);
@@ -187,10 +202,6 @@ impl Wish {
             views: views.collect(),
             ..self.at(seen, table)
         }
-    }
-
-    fn nothing(self, table: &BarTable) -> Update {
-        self.at(self.seen, table)
     }
 
     fn at(self, seen: Seen, table: &BarTable) -> Update {

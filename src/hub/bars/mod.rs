@@ -42,7 +42,7 @@ mod keys;
 mod prices;
 mod readings;
 #[cfg(test)]
-mod reference;
+pub(super) mod reference;
 mod refill;
 mod serve;
 mod table;

@@ -31,7 +31,7 @@ impl Event {
 }
 
 /// Key, source, channel.
-type Series = (String, i32, Option<u32>);
+pub(crate) type Series = (String, i32, Option<u32>);
 
 #[derive(Clone, Debug)]
 struct Input {
@@ -91,6 +91,24 @@ pub(crate) fn bars(events: &[Event], interval: i64) -> Vec<v1::ViewBar> {
         }
     }
     views
+}
+
+/// Of each input its series, the start of its bar, and the records that made and changed it.
+pub(crate) fn origins(events: &[Event], interval: i64) -> Vec<(Series, UnixNanos, Vec<Offset>)> {
+    let offset = |event: &usize| match &events[*event] {
+        Event::Record(record) => record.offset,
+        Event::Clock(_) => panic!("no record"),
+    };
+    let inputs = inputs(events, interval).into_iter();
+    let origins = inputs.map(|input| {
+        let offsets = input.events.iter().map(offset).collect();
+        (
+            input.series,
+            UnixNanos::try_from(input.start).unwrap(),
+            offsets,
+        )
+    });
+    origins.collect()
 }
 
 /// Whether a bar is complete in the end, and how often something came for it when it was.

@@ -125,11 +125,11 @@ impl BarTable {
         let ours: Vec<_> = theirs.iter().map(|series| self.find(series)).collect();
         let our = |id: SeriesId| ours.get(id as usize).copied().flatten();
         for (changed, (id, mut bar)) in complete {
-            if let Some(id) = our(id) {
+            if let Some((id, series)) = our(id).zip(theirs.get(id as usize)) {
                 bar.completeness = Completeness::of(bar.start, partial_before);
                 bar.changed = changed;
                 let is_wanted = wanted.remove(&(id, bar.start));
-                self.merge(id, bar, State::Complete, is_wanted);
+                self.merge(id, bar, State::Complete, is_wanted, &series.trades);
             }
         }
         for (id, mut series) in (0..).zip(theirs) {
@@ -137,7 +137,7 @@ impl BarTable {
             if let Some(mut bar) = series.open.take() {
                 bar.completeness = Completeness::of(bar.start, partial_before);
                 let is_wanted = wanted.remove(&(id, bar.start));
-                self.merge(id, bar, State::Open, is_wanted);
+                self.merge(id, bar, State::Open, is_wanted, &series.trades);
             }
             if let Some(own) = self.keys.get_mut(id) {
                 own.newest = own.newest.max(series.newest);
@@ -153,8 +153,16 @@ impl BarTable {
         self.keys.find(key, series.tag)
     }
 
-    /// Takes a bar of a refill, unless the table has it.
-    fn merge(&mut self, id: SeriesId, mut bar: Bar, state: State, is_wanted: bool) {
+    /// Takes a bar of a refill, unless the table has it. Its trades can be corrected here as far as
+    /// they can be there.
+    fn merge(
+        &mut self,
+        id: SeriesId,
+        mut bar: Bar,
+        state: State,
+        is_wanted: bool,
+        trades: &HashMap<Arc<str>, TradePlace>,
+    ) {
         let touched = self.touch();
         let Some(own) = self.keys.get_mut(id) else {
             return;
@@ -167,22 +175,17 @@ impl BarTable {
         if bar.start >= own.known_from || is_here {
             return;
         }
-        for (place, named) in bar
-            .trades()
-            .into_iter()
-            .flat_map(|t| t.named().iter().enumerate())
-        {
+        for named in bar.trades().into_iter().flat_map(|trades| trades.named()) {
+            let offset = named.at.1;
             let newer = own
                 .trades
                 .get(&named.id)
-                .is_some_and(|p| p.offset >= named.at.1);
-            if named.is_alive() && !newer {
-                let place = TradePlace {
-                    start: bar.start,
-                    offset: named.at.1,
-                    place,
-                };
-                own.trades.insert(Arc::clone(&named.id), place);
+                .is_some_and(|p| p.offset >= offset);
+            let place = trades
+                .get(&named.id)
+                .filter(|p| p.offset == offset && !newer);
+            if let Some(place) = place {
+                own.trades.insert(Arc::clone(&named.id), *place);
             }
         }
         // What no record of the present batch was for changed when it did; it only was not here.

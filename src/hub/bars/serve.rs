@@ -62,6 +62,12 @@ impl BarTable {
         seen >= self.horizon
     }
 
+    /// Whether it has every bar in progress that begins at or after `start`: one of a quiet series
+    /// may be older than the table.
+    pub fn knows_from(&self, start: UnixNanos) -> bool {
+        start >= self.history.whole_from
+    }
+
     /// The start of the oldest bar that was not complete to somebody who has `seen` so much. A
     /// table of records from that event time on goes on there.
     pub fn open_since(&self, seen: Seen) -> Option<UnixNanos> {

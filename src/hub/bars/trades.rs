@@ -97,9 +97,3 @@ impl Trades {
         self.totals.write(bar);
     }
 }
-
-impl Named {
-    pub(super) fn is_alive(&self) -> bool {
-        self.deal.is_some()
-    }
-}

@@ -28,6 +28,8 @@ pub(super) struct Barred {
     /// What of the table was made into messages for it.
     seen: Seen,
     /// Bars that were in progress then begin at this time or later.
+    seen_since: Option<UnixNanos>,
+    /// The same of what was returned, where it resumes.
     open_since: Option<UnixNanos>,
     ready: VecDeque<View>,
     /// When a bar may be complete by the clock.
@@ -50,6 +52,7 @@ impl Barred {
             wanted,
             table: Table::None,
             seen: Seen::before(reader.cursor()),
+            seen_since: carried.bars_since,
             open_since: carried.bars_since,
             ready: VecDeque::new(),
             due: None,
@@ -70,6 +73,7 @@ impl Barred {
     }
 
     pub(super) async fn next(&mut self, reader: &mut Reader) -> Result<Step, FollowError> {
+        reader.resolve_end_in_time().await?;
         let visible = reader.look()?;
         loop {
             if let Some(view) = self.ready.front() {
@@ -82,6 +86,9 @@ impl Barred {
             }
             if let Some(view) = self.ready.pop_front() {
                 reader.settled(view.covers.to);
+                if self.ready.is_empty() {
+                    self.open_since = self.seen_since;
+                }
                 return Ok(Step::Bars(view));
             }
             if reader.has_gap() {
@@ -170,7 +177,8 @@ impl Barred {
         let views = &reader.feed().bar_views;
         let key = (self.wanted.interval, reader.filter_id());
         let as_others_count = Seen::before(self.seen.next());
-        if let Some(shared) = views.find(key, as_others_count).await? {
+        let shared = views.find(key, as_others_count, self.seen_since).await?;
+        if let Some(shared) = shared {
             self.table = Table::Shared(shared);
             self.seen = as_others_count;
         } else if let Table::Own(feed) = std::mem::replace(&mut self.table, Table::None) {
@@ -184,7 +192,8 @@ impl Barred {
             return Ok(Moved::On);
         };
         let shared = Arc::clone(shared);
-        let Some((update, next_look)) = shared.look(self.wish(reader)).await? else {
+        let Some((update, next_look)) = shared.look(self.wish(reader), self.seen_since).await?
+        else {
             // It is too far behind, or there is a gap: it goes on by itself.
             self.table = Table::None;
             return Ok(Moved::On);
@@ -204,9 +213,10 @@ impl Barred {
     /// Takes over what it is sent next.
     fn take(&mut self, update: Update, reader: &mut Reader) -> Moved {
         self.seen = update.seen;
-        self.open_since = update.open_since;
+        self.seen_since = update.open_since;
         self.due = update.due;
         if update.views.is_empty() {
+            self.open_since = update.open_since;
             reader.pass(update.seen.next());
             return Moved::Nothing;
         }

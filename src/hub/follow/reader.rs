@@ -406,6 +406,15 @@ impl Reader {
         matches!((self.end, view.last_ingest), (End::IngestTime(time), Some(last)) if last >= time)
     }
 
+    /// An end that is a time is an offset once the time has come. For a view that looks further
+    /// than one message.
+    pub(super) async fn resolve_end_in_time(&mut self) -> Result<(), FollowError> {
+        match self.end {
+            End::IngestTime(time) if model::now() >= time => Box::pin(self.resolve_end()).await,
+            End::IngestTime(_) | End::Never | End::Offset(_) | End::Now => Ok(()),
+        }
+    }
+
     /// Makes an end that is a time an offset, now that there is one.
     async fn resolve_end(&mut self) -> Result<(), FollowError> {
         if let End::IngestTime(time) = self.end {

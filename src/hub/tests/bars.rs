@@ -9,7 +9,7 @@ use tokio::time::advance;
 use super::bed::{Bed, record};
 use crate::{
     hub::{BarsFidelity, End, Fidelity, Follower, KeyFilter, Mode, OpenBars, Start, Step, Wanted},
-    model::{Cursor, GapReason, Offset, Visibility},
+    model::{self, Cursor, GapReason, Offset, Visibility},
     proto::v1::{self, subscribe_response::Event},
 };
 
@@ -258,4 +258,82 @@ async fn a_filter_and_an_end_count_for_bars_too() {
     assert_eq!(counts, [6; 10]);
     let step = follower.next().await.unwrap();
     assert!(matches!(step, Step::Ended), "{step:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bars_end_at_an_ingest_time() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, vec![at("a", 1, 1), at("a", 2, 2)]).await;
+    let wanted = Wanted {
+        end: End::IngestTime(model::now()),
+        ..bars(Start::Earliest, OpenBars::LeftOut)
+    };
+    let mut follower = follow(&bed, wanted).await;
+    store(&bed, vec![at("a", 3, 3)]).await;
+    let mut got = Held::new();
+    assert_eq!(take(&mut follower, &mut got).await, 2);
+    assert_eq!(got, held(&[("a", 0, 2, 2.0, true)]));
+    let step = follower.next().await.unwrap();
+    assert!(matches!(step, Step::Ended), "{step:?}");
+}
+
+/// A key that has a bar in progress for long, and another.
+async fn store_quiet(bed: &Bed) {
+    store(bed, vec![at("quiet", 1, 1), at("a", 500, 2)]).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resume_goes_by_what_was_returned_and_not_by_what_is_pending() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store_quiet(&bed).await;
+    let wanted = bars(Start::Earliest, OpenBars::LeftOut);
+    let mut follower = follow(&bed, wanted.clone()).await;
+    let step = follower.next().await.unwrap();
+    assert!(matches!(step, Step::AtTail), "{step:?}");
+    store(&bed, vec![at("quiet", 600, 3)]).await;
+    advance(PACE).await;
+    let Step::Records(passed) = follower.next().await.unwrap() else {
+        panic!("what was passed comes before the bar");
+    };
+    assert_eq!((passed.covers.to, passed.count), (2, 0));
+    let resume = follower.resume();
+    assert_eq!(resume.carried.bars_since, Some(0));
+    let resumed = Wanted {
+        start: Start::Cursor(resume.cursor.unwrap()),
+        carried: resume.carried,
+        ..wanted
+    };
+    let mut got = Held::new();
+    assert_eq!(take(&mut follow(&bed, resumed).await, &mut got).await, 3);
+    assert_eq!(got, held(&[("quiet", 0, 1, 1.0, true)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_bar_older_than_the_table_of_others_is_not_lost_to_it() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store_quiet(&bed).await;
+    let mut younger = follow(&bed, bars(Start::New, OpenBars::LeftOut)).await;
+    take(&mut younger, &mut Held::new()).await;
+    let mut older = follow(&bed, bars(Start::Earliest, OpenBars::LeftOut)).await;
+    let mut got = Held::new();
+    take(&mut older, &mut got).await;
+    store(&bed, vec![at("quiet", 600, 3)]).await;
+    advance(PACE).await;
+    assert_eq!(take(&mut older, &mut got).await, 3);
+    assert_eq!(got, held(&[("quiet", 0, 1, 1.0, true)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_table_that_is_behind_does_not_say_what_is_in_progress() {
+    let bed = Bed::new(Visibility::Durable).await;
+    let wanted = bars(Start::Earliest, OpenBars::LeftOut);
+    let mut first = follow(&bed, wanted.clone()).await;
+    take(&mut first, &mut Held::new()).await;
+    store_quiet(&bed).await;
+    // It shares the table, which does not move yet.
+    let mut second = follow(&bed, wanted).await;
+    for _ in 0..2 {
+        take(&mut second, &mut Held::new()).await;
+        assert_eq!(second.resume().carried.bars_since, Some(0));
+    }
 }

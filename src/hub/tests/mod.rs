@@ -5,6 +5,7 @@
     reason = "any other step is not what the test is about, and fails it"
 )]
 
+mod bar_histories;
 mod bars;
 mod bed;
 mod cursors;

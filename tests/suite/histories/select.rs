@@ -22,7 +22,7 @@ use super::{
 pub(super) const SESSIONS: bool = true;
 const GLOBS: bool = true;
 const VIEWS: bool = true;
-const BARS: bool = false;
+const BARS: bool = true;
 
 /// Where one feed of a selector begins and ends.
 #[derive(Clone, Debug)]

@@ -235,6 +235,31 @@ fn an_id_goes_to_its_last_trade_wherever_that_was_read() {
 }
 
 #[test]
+fn a_trade_that_is_read_again_does_not_get_back_an_id_that_it_lost() {
+    use v1::TradeAction::{Cancel, New};
+    let mut bench = Bench::new();
+    bench.record("a", 12, trade("x", New, "10", "1"));
+    bench.record("a", 2, trade("x", New, "20", "1"));
+    let whole_from = 20 * SECOND;
+    bench.table = table(
+        PLENTY,
+        History {
+            first: 2,
+            whole_from,
+            ..History::default()
+        },
+    );
+    bench.seen = Seen::before(2);
+    // Brings back the first trade, and not the bar of the second.
+    assert_eq!(bench.record("a", 13, plain("11", "1")), 1);
+    bench.record("a", 14, trade("x", Cancel, "20", "1"));
+    assert_eq!(
+        shown(&bench.sent(OpenBars::Sent)),
+        ["a 10: 10 11 10 11 2 10.5 2 0"]
+    );
+}
+
+#[test]
 fn a_bar_whose_records_left_the_ring_is_partial() {
     let mut bench = Bench::with(
         PLENTY,
