@@ -130,6 +130,11 @@ impl Lane {
         self.was_cut = true;
         self.spoke = false;
         if !may_repeat {
+            // It may have been cut on its way to where it was.
+            self.at = self.at.map(|at| Cursor {
+                offset: at.offset.max(self.high),
+                ..at
+            });
             // A cursor says where it is, not which of the records before were the last of each key.
             self.pick = None;
         }
