@@ -26,6 +26,9 @@ const MAX_TABLE_BYTES: usize = 64 << 20;
 const GRANT_BYTES: usize = 64 << 10;
 /// Read and looked at before the caller hears of it.
 const PIECE_BYTES: usize = 8 << 20;
+/// So many changes are sent before there are more: a vector changes as many bars as it has channels,
+/// and no bar is dropped that was not sent.
+const PIECE_CHANGES: u64 = 32_768;
 const READ_BYTES: usize = 1 << 20;
 /// So many records in memory are looked at on the thread that asks.
 const INLINE: u64 = 4_096;
@@ -272,7 +275,11 @@ impl Source {
         hot: &[Arc<Hot>],
         span: Span,
     ) -> Result<(), FollowError> {
+        let before = table.changes();
         for hot in hot {
+            if table.changes() - before >= PIECE_CHANGES {
+                break;
+            }
             let from = table.position().next();
             let part = Span::new(from, span.to.min(hot.span().to));
             hot.each_wanted(
@@ -287,8 +294,8 @@ impl Source {
     }
 
     fn see_ring(&self, table: &mut BarTable, span: Span) -> Result<Option<Gap>, FollowError> {
-        let mut bytes = 0;
-        while bytes < PIECE_BYTES {
+        let (mut bytes, before) = (0, table.changes());
+        while bytes < PIECE_BYTES && table.changes() - before < PIECE_CHANGES {
             let at = table.position().next();
             if at >= span.to {
                 break;

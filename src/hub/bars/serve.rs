@@ -15,6 +15,11 @@ impl BarTable {
         self.position
     }
 
+    /// How many changes there were of its bars.
+    pub fn changes(&self) -> u64 {
+        self.position.version
+    }
+
     /// What somebody has to be sent who has `seen` so much: complete bars in the order of their
     /// last change, then open ones by key.
     pub fn changed_since(
