@@ -1,5 +1,5 @@
-//! CONFLATE, SNAPSHOT and slow policies of one follower and of crowds: what comes, at what places,
-//! and how often it was worked out.
+//! CONFLATE and SNAPSHOT of one follower and of crowds: what comes, at what places, and how often it
+//! was worked out.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -10,8 +10,8 @@ use tokio::time::{Instant, advance};
 use super::bed::{Bed, record};
 use crate::{
     hub::{
-        BarsFidelity, Carried, End, Fidelity, FollowError, Follower, KeyFilter, Mode, OpenBars,
-        SlowAction, SlowPolicy, Start, Step, View, Wanted,
+        BarsFidelity, End, Fidelity, FollowError, Follower, KeyFilter, Mode, OpenBars, Start, Step,
+        View, Wanted,
     },
     model::{GapReason, Offset, Visibility},
     proto::v1::{self, subscribe_response::Event},
@@ -20,7 +20,7 @@ use crate::{
 const INTERVAL: Duration = Duration::from_millis(100);
 
 /// A reading of a key at a time; its value says which record it is.
-fn at(key: &str, event_time: i64, n: u64) -> Bytes {
+pub(super) fn at(key: &str, event_time: i64, n: u64) -> Bytes {
     let plain = v1::Record::decode(record(key, n)).unwrap();
     let record = v1::Record {
         event_time_unix_nanos: Some(event_time),
@@ -29,13 +29,13 @@ fn at(key: &str, event_time: i64, n: u64) -> Bytes {
     record.encode_to_vec().into()
 }
 
-async fn store(bed: &Bed, records: Vec<Bytes>) {
+pub(super) async fn store(bed: &Bed, records: Vec<Bytes>) {
     let count = records.len() as u64;
     let pending = bed.send_records(None, records, Mode::StoreValid).await;
     assert_eq!(pending.ack().await.unwrap().stored, count);
 }
 
-async fn follow(bed: &Bed, wanted: Wanted) -> Follower {
+pub(super) async fn follow(bed: &Bed, wanted: Wanted) -> Follower {
     bed.hub.follow(&bed.feed, wanted).await.unwrap()
 }
 
@@ -47,7 +47,7 @@ fn conflated(start: Start) -> Wanted {
     }
 }
 
-fn only(key: &str) -> KeyFilter {
+pub(super) fn only(key: &str) -> KeyFilter {
     KeyFilter {
         include: Some([key.to_owned()].into()),
         ..KeyFilter::default()
@@ -61,7 +61,7 @@ fn offsets(view: &View) -> Vec<Offset> {
 }
 
 /// What comes until it waits or ends: the offsets, and the place up to which all is settled.
-async fn take(follower: &mut Follower) -> (Vec<Offset>, Offset) {
+pub(super) async fn take(follower: &mut Follower) -> (Vec<Offset>, Offset) {
     let (mut got, mut at) = (vec![], follower.cursor());
     loop {
         match follower.next().await.unwrap() {
@@ -250,111 +250,6 @@ async fn changing_the_fidelity_goes_on_from_the_cursor() {
     assert_eq!(take(&mut follower).await.0, [10, 11, 12, 13, 14]);
 }
 
-fn slow(action: SlowAction) -> Wanted {
-    Wanted {
-        slow: SlowPolicy {
-            max_lag_records: Some(100),
-            max_lag: None,
-            action,
-        },
-        ..Wanted::default()
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_is_too_slow_is_conflated_and_gets_every_record_again_when_it_keeps_up() {
-    let bed = Bed::new(Visibility::Durable).await;
-    let mut follower = follow(&bed, slow(SlowAction::Conflate)).await;
-    store(&bed, vec![at("a", 0, 0); 100]).await;
-    assert_eq!(take(&mut follower).await.0.len(), 100, "within its limit");
-    store(&bed, vec![at("a", 0, 0); 101]).await;
-    let step = follower.next().await.unwrap();
-    assert!(
-        matches!(step, Step::ModeChanged(Fidelity::Conflate(_))),
-        "{step:?}"
-    );
-    assert_eq!(take(&mut follower).await, (vec![200], 201));
-    let begun = Instant::now();
-    for n in 0..3 {
-        follower.wait().await;
-        store(&bed, vec![at("a", 0, 0); 90]).await;
-        assert!(
-            take(&mut follower).await.0.len() <= 1,
-            "round {n}: still too many"
-        );
-    }
-    let mut calm = 0;
-    let back = loop {
-        follower.wait().await;
-        match follower.next().await.unwrap() {
-            Step::ModeChanged(mode) => break mode,
-            Step::AtTail => calm += 1,
-            Step::Records(_) => {}
-            other => panic!("not expected: {other:?}"),
-        }
-        assert!(calm < 100, "it never gets back");
-    };
-    assert_eq!(back, Fidelity::Full);
-    assert!(
-        begun.elapsed() >= Duration::from_secs(2),
-        "not at the first calm moment"
-    );
-    store(&bed, vec![at("a", 0, 0); 3]).await;
-    assert_eq!(take(&mut follower).await.0.len(), 3);
-}
-
-#[tokio::test]
-async fn who_is_too_slow_jumps_to_the_tail_with_a_gap() {
-    let bed = Bed::new(Visibility::Durable).await;
-    let mut follower = follow(&bed, slow(SlowAction::JumpToTail)).await;
-    store(&bed, vec![at("a", 0, 0); 150]).await;
-    let Step::Gap { gap, .. } = follower.next().await.unwrap() else {
-        panic!("it jumps");
-    };
-    assert_eq!(
-        (gap.reason, gap.span.from, gap.span.to),
-        (GapReason::Jumped, 0, 150)
-    );
-    store(&bed, vec![at("a", 0, 0); 5]).await;
-    assert_eq!(take(&mut follower).await.0, [150, 151, 152, 153, 154]);
-}
-
-#[tokio::test]
-async fn who_is_too_slow_ends_where_that_was_asked_for() {
-    let bed = Bed::new(Visibility::Durable).await;
-    let mut follower = follow(&bed, slow(SlowAction::Disconnect)).await;
-    store(&bed, vec![at("a", 0, 0); 150]).await;
-    let step = follower.next().await.unwrap();
-    assert!(matches!(step, Step::TooSlow), "{step:?}");
-    assert_eq!(follower.resume().cursor.unwrap().offset, 0);
-}
-
-#[tokio::test]
-async fn history_that_was_asked_for_is_no_slowness() {
-    let bed = Bed::new(Visibility::Durable).await;
-    store(&bed, vec![at("a", 0, 0); 1_000]).await;
-    let wanted = Wanted {
-        start: Start::Earliest,
-        ..slow(SlowAction::Disconnect)
-    };
-    let mut follower = follow(&bed, wanted.clone()).await;
-    assert_eq!(take(&mut follower).await.0.len(), 1_000);
-    assert!(follower.resume().carried.is_live);
-    store(&bed, vec![at("a", 0, 0); 150]).await;
-    let step = follower.next().await.unwrap();
-    assert!(matches!(step, Step::TooSlow), "{step:?}");
-    let carried = Carried {
-        is_live: true,
-        ..Carried::default()
-    };
-    let mut resumed = follow(&bed, Wanted { carried, ..wanted }).await;
-    let step = resumed.next().await.unwrap();
-    assert!(
-        matches!(step, Step::TooSlow),
-        "a resumed one was live: {step:?}"
-    );
-}
-
 /// The records of a snapshot: key, value, offset.
 async fn snapshot(follower: &mut Follower) -> (Vec<(String, u64)>, Offset) {
     let mut got = vec![];
@@ -432,31 +327,6 @@ async fn a_large_snapshot_comes_in_messages_and_a_crowd_shares_it() {
     assert!(taken > 0 && taken < 4 << 20, "one for all: {taken}");
     drop(crowd);
     assert_eq!(bed.hub.view_bytes.available_permits(), free, "given back");
-}
-
-#[tokio::test]
-async fn one_message_does_not_make_a_follower_too_slow() {
-    let bed = Bed::new(Visibility::Durable).await;
-    let mut follower = follow(&bed, slow(SlowAction::Conflate)).await;
-    take(&mut follower).await;
-    store(&bed, vec![at("a", 0, 0); 60]).await;
-    store(&bed, vec![at("b", 0, 0); 40]).await;
-    let Step::Records(view) = follower.next().await.unwrap() else {
-        panic!("records");
-    };
-    assert_eq!(view.count, 100);
-    let history = Wanted {
-        start: Start::Earliest,
-        filter: only("b"),
-        ..slow(SlowAction::Conflate)
-    };
-    store(&bed, vec![at("b", 0, 0); 250]).await;
-    let mut follower = follow(&bed, history).await;
-    let mut counts = vec![];
-    while let Step::Records(view) = follower.next().await.unwrap() {
-        counts.push(view.count);
-    }
-    assert_eq!(counts, [40, 100, 100, 50]);
 }
 
 #[tokio::test(start_paused = true)]

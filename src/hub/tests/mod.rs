@@ -13,6 +13,7 @@ mod devices;
 mod fidelity;
 mod flushes;
 mod found;
+mod slow;
 mod views;
 
 use std::sync::Arc;

@@ -2,6 +2,8 @@
 //! to move. Live is reading near the tail; there is no queue of records, so there is nothing to
 //! overflow.
 
+mod front;
+
 use std::{pin::Pin, sync::Arc, time::Duration};
 
 use tokio::{
@@ -15,11 +17,11 @@ use crate::{
         End, Feed, FollowError, Hub, Life, Visible,
         read::{Ahead, Ask, Found, read_blocking},
         start::{Place, first_at},
-        views::{ALL, Choice, Draft, Filter, FilterId, MAX_PASSED, Origin, Pick, View},
+        views::{Choice, Draft, Filter, MAX_PASSED, Origin, Pick, View},
     },
     metrics,
-    model::{self, Cursor, Epoch, Gap, GapReason, Offset, Span, UnixNanos},
-    store::{Clock, Read},
+    model::{self, Cursor, Epoch, Gap, GapReason, Offset, UnixNanos},
+    store::Clock,
 };
 
 /// How long a filtered follower hears nothing while records pass it by.
@@ -122,118 +124,10 @@ impl Reader {
         self.end
     }
 
-    pub(super) fn hub(&self) -> &Arc<Hub> {
-        &self.hub
-    }
-
-    pub(super) fn filter(&self) -> Option<&Arc<Filter>> {
-        self.filter.as_ref()
-    }
-
-    /// Everything before is settled or known to be of no interest.
-    pub(super) fn passed(&self) -> Offset {
-        self.passed.to
-    }
-
-    pub(super) fn selector(&self) -> u32 {
-        self.selector
-    }
-
-    pub(super) fn filter_id(&self) -> FilterId {
-        self.filter.as_ref().map_or(ALL, |filter| filter.id)
-    }
-
-    pub(super) fn has_gap(&self) -> bool {
-        self.gap.is_some()
-    }
-
-    /// A message of another view settled everything before `offset`.
-    pub(super) fn settled(&mut self, offset: Offset) {
-        self.move_to(offset);
-    }
-
-    /// Another view has nothing to say of what is before `offset`.
-    pub(super) fn pass(&mut self, offset: Offset) {
-        if offset > self.passed.to {
-            self.passed = Passed {
-                to: offset,
-                since: self.passed.since.or_else(|| Some(Instant::now())),
-                last_ingest: self.passed.last_ingest,
-            };
-        }
-    }
-
-    /// The last of each key that it still gets in place of all records.
-    pub(super) fn last_per_key(&self) -> Option<(u32, Offset)> {
-        let pick = self.pick.as_ref();
-        pick.filter(|pick| self.cursor < pick.until)?.last_per_key()
-    }
-
-    /// From here on only these offsets, as far as the pick goes; `None`: all.
-    pub(super) fn pick(&mut self, pick: Option<Arc<Pick>>) {
-        self.pick = pick;
-        self.ahead = None;
-    }
-
-    /// Goes on from its cursor: what was passed was left out by a view that is not wanted any more.
-    pub(super) fn look_again(&mut self) {
-        self.passed = Passed::none(self.cursor);
-        self.pick(None);
-    }
-
-    /// Leaves out what is between its cursor and the tail: what was passed before is settled
-    /// first. `None`: it is at the tail.
-    pub(super) fn jump(&mut self) -> Option<Step> {
-        if let Some(view) = self.settle_passed() {
-            return Some(Step::Records(view));
-        }
-        let tail = self.feed.bounds().tail;
-        let span = Span::new(self.cursor, tail);
-        if span.is_empty() || self.gap.is_some() {
-            return None;
-        }
-        let gap = Gap {
-            span,
-            count: None,
-            reason: GapReason::Jumped,
-        };
-        self.pick(None);
-        Some(self.come_upon(gap))
-    }
-
     /// What comes next. Safe to cancel: the cursor moves only with what is returned.
     pub(super) async fn next(&mut self) -> Result<Step, FollowError> {
         let visible = self.look()?;
         self.next_before(visible, visible.bounds.tail).await
-    }
-
-    /// The gap that begins where it looks, if one does.
-    pub(super) async fn gap_here(&mut self, visible: Visible) -> Result<Option<Step>, FollowError> {
-        let (feed, at) = (Arc::clone(&self.feed), self.passed.to);
-        let found = read_blocking(move || feed.ring.read(at, 1)).await;
-        let found = found.map(|read| match read {
-            Read::Gap(gap) => Found::Gap(gap),
-            Read::Records(_) | Read::AtTail => Found::AtTail,
-        });
-        let Found::Gap(gap) = self.unless_deleted(found)? else {
-            return Ok(None);
-        };
-        let end = self.limit(visible.bounds.tail);
-        Ok(Some(self.come_upon(gap.before(end))))
-    }
-
-    /// What comes next, of `most` offsets at the most.
-    pub(super) async fn next_few(&mut self, most: Offset) -> Result<Step, FollowError> {
-        loop {
-            let visible = self.look()?;
-            let tail = visible.bounds.tail;
-            let end = tail.min(self.passed.to.saturating_add(most.max(1)));
-            let step = self.next_before(visible, end).await?;
-            let is_through = self.passed.to >= self.limit(tail);
-            if !matches!(step, Step::AtTail) || is_through {
-                return Ok(step);
-            }
-        }
     }
 
     /// What is visible now, unless the feed was deleted.
