@@ -124,3 +124,41 @@ impl Slow {
         by_records || by_time
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_behind_for_too_long_is_too_slow() {
+        let policy = SlowPolicy {
+            max_lag_records: None,
+            max_lag: Some(Duration::from_secs(10)),
+            action: SlowAction::Conflate,
+        };
+        let mut slow = Slow::new(policy, true);
+        let ago = |seconds: i64| Some(model::now() - seconds * 1_000_000_000);
+        assert_eq!(
+            slow.judge(5, false, true),
+            Verdict::Fine,
+            "nothing came yet"
+        );
+        slow.reached(ago(8));
+        assert_eq!(slow.judge(5, false, true), Verdict::Fine);
+        slow.reached(ago(11));
+        assert_eq!(
+            slow.judge(0, false, true),
+            Verdict::Fine,
+            "it has all there is"
+        );
+        assert_eq!(slow.judge(1, false, true), Verdict::Conflate);
+        // Half of it is easy; that has to last.
+        slow.reached(ago(6));
+        assert_eq!(slow.judge(1, true, true), Verdict::Fine);
+        assert_eq!(slow.calm_at(), None);
+        slow.reached(ago(4));
+        assert_eq!(slow.judge(1, true, true), Verdict::Fine);
+        assert!(slow.calm_at().is_some());
+        assert_eq!(slow.judge(1, true, false), Verdict::Fine, "it is in a pick");
+    }
+}
