@@ -97,6 +97,11 @@ impl BarFeed {
         &self.source
     }
 
+    /// Work at it failed: whoever saw that was told, and there is no table any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.table.is_none() && self.work.is_none()
+    }
+
     /// The table, when nobody works at it.
     pub(super) async fn table(&mut self) -> Result<&mut BarTable, FollowError> {
         self.finish().await?;

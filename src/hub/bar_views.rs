@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// A table moves at most so often: who wants bars in progress gets them as often.
-const PACE: Duration = Duration::from_millis(200);
+pub(super) const PACE: Duration = Duration::from_millis(200);
 /// Updates that are kept for others.
 const MAX_UPDATES: usize = 16;
 
@@ -106,7 +106,7 @@ impl BarViews {
 impl Shared {
     async fn serves(&self, seen: Seen, since: Option<UnixNanos>) -> Result<bool, FollowError> {
         let mut live = self.live.lock().await;
-        if live.is_at_gap {
+        if live.is_of_no_use() {
             return Ok(false);
         }
         let table = live.feed.table().await?;
@@ -122,11 +122,11 @@ impl Shared {
         since: Option<UnixNanos>,
     ) -> Result<Option<(Update, Instant)>, FollowError> {
         let mut live = self.live.lock().await;
-        if live.moved.elapsed() >= PACE {
+        if live.moved.elapsed() >= PACE && !live.is_of_no_use() {
             live.advance().await?;
         }
         let next_look = live.moved + PACE;
-        if live.is_at_gap {
+        if live.is_of_no_use() {
             return Ok(None);
         }
         let feed = Arc::clone(&live.feed.source().feed);
@@ -159,6 +159,11 @@ impl Shared {
 }
 
 impl Live {
+    /// Whoever shares it goes on by itself.
+    fn is_of_no_use(&self) -> bool {
+        self.is_at_gap || self.feed.is_lost()
+    }
+
     /// Brings the table to the tail.
     async fn advance(&mut self) -> Result<(), FollowError> {
         let feed = Arc::clone(&self.feed.source().feed);

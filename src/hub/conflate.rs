@@ -14,7 +14,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::OnceCell, task::spawn_blocking, time::Instant};
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     Feed, FollowError, Hub,
@@ -91,54 +91,87 @@ impl Conflations {
     }
 }
 
-/// The latest records of the wanted keys in `range`, or in a part of it from its beginning. An
-/// empty part: a gap begins there.
-pub(super) async fn pick(
-    hub: &Arc<Hub>,
-    feed: &Arc<Feed>,
-    filter: Option<&Arc<Filter>>,
-    range: Span,
-) -> Result<Arc<Pick>, FollowError> {
-    let shared = &feed.conflations;
-    let id = filter.map_or(ALL, |filter| filter.id);
-    let cell = cell(&shared.picks, (range.from, range.to, id), MAX_PICKS);
-    let picked = cell.get_or_try_init(|| async {
-        let winners = winners(hub, feed, range).await?;
-        Ok::<_, FollowError>(Arc::new(winners.pick(filter.map(AsRef::as_ref))))
-    });
-    let picked = Arc::clone(picked.await?);
-    forget_old(&shared.picks);
-    Ok(picked)
+/// Which records are picked, of whose keys.
+#[derive(Clone, Debug)]
+pub(super) struct Wish {
+    pub hub: Arc<Hub>,
+    pub feed: Arc<Feed>,
+    pub filter: Option<Arc<Filter>>,
+    pub range: Span,
 }
 
-async fn winners(
-    hub: &Arc<Hub>,
-    feed: &Arc<Feed>,
-    range: Span,
-) -> Result<Arc<Winners>, FollowError> {
-    let shared = &feed.conflations;
-    let cell = cell(&shared.ranges, (range.from, range.to), MAX_RANGES);
-    let found = cell.get_or_try_init(|| async {
-        shared.computed.fetch_add(1, Relaxed);
-        let hot = hub
-            .window
-            .run(feed.id(), range.from, |hot| hot.span().to >= range.to);
-        // What was trimmed may still be in memory.
-        let is_there = range.from >= feed.bounds().head;
-        let in_memory = is_there && hot.last().is_some_and(|last| last.span().to >= range.to);
-        let found = match in_memory {
-            true if range.len() <= INLINE => of_chunks(&hot, range),
-            true => spawn_blocking(move || of_chunks(&hot, range))
-                .await
-                .map_err(|_stopped| FollowError::Stopping)?,
-            false => {
-                let feed = Arc::clone(feed);
-                read_blocking(move || of_ring(&feed, range)).await?
+impl Wish {
+    /// The latest records of the wanted keys in the range, or in a part of it from its beginning, if
+    /// they are known or soon found. An empty part: a gap begins there.
+    pub(super) fn pick_now(&self) -> Option<Arc<Pick>> {
+        let cell = self.cell();
+        if cell.get().is_none() {
+            let winners = self.winners_cell();
+            if winners.get().is_none() && self.range.len() <= INLINE {
+                let found = of_chunks(&self.in_memory()?, self.range);
+                // Somebody else may have been faster.
+                if winners.set(Arc::new(found)).is_ok() {
+                    self.count();
+                }
             }
-        };
-        Ok::<_, FollowError>(Arc::new(found))
-    });
-    found.await.cloned()
+            let picked = self.pick_of(winners.get()?);
+            drop(cell.set(picked));
+        }
+        cell.get().cloned()
+    }
+
+    /// The same, however long it takes.
+    pub(super) async fn pick(self) -> Result<Arc<Pick>, FollowError> {
+        let cell = self.cell();
+        let picked = cell.get_or_try_init(|| async {
+            let cell = self.winners_cell();
+            let winners = cell.get_or_try_init(|| self.find()).await?;
+            Ok::<_, FollowError>(self.pick_of(winners))
+        });
+        picked.await.cloned()
+    }
+
+    fn cell(&self) -> Arc<OnceCell<Arc<Pick>>> {
+        let id = self.filter.as_ref().map_or(ALL, |filter| filter.id);
+        let place = (self.range.from, self.range.to, id);
+        cell(&self.feed.conflations.picks, place, MAX_PICKS)
+    }
+
+    fn winners_cell(&self) -> Arc<OnceCell<Arc<Winners>>> {
+        let place = (self.range.from, self.range.to);
+        cell(&self.feed.conflations.ranges, place, MAX_RANGES)
+    }
+
+    fn pick_of(&self, winners: &Winners) -> Arc<Pick> {
+        forget_old(&self.feed.conflations.picks);
+        Arc::new(winners.pick(self.filter.as_deref()))
+    }
+
+    fn count(&self) {
+        self.feed.conflations.computed.fetch_add(1, Relaxed);
+    }
+
+    /// The chunks of the range, if all of it is in memory.
+    fn in_memory(&self) -> Option<Vec<Arc<Hot>>> {
+        let range = self.range;
+        // What was trimmed may still be in memory.
+        if range.from < self.feed.bounds().head {
+            return None;
+        }
+        let is_last = |hot: &Hot| hot.span().to >= range.to;
+        let hot = self.hub.window.run(self.feed.id(), range.from, is_last);
+        hot.last().is_some_and(|last| is_last(last)).then_some(hot)
+    }
+
+    async fn find(&self) -> Result<Arc<Winners>, FollowError> {
+        self.count();
+        let (feed, hot, range) = (Arc::clone(&self.feed), self.in_memory(), self.range);
+        let found = read_blocking(move || match hot {
+            Some(hot) => Ok(of_chunks(&hot, range)),
+            None => of_ring(&feed, range),
+        });
+        Ok(Arc::new(found.await?))
+    }
 }
 
 fn of_chunks(chunks: &[Arc<Hot>], range: Span) -> Winners {

@@ -77,4 +77,7 @@ pub struct Carried {
     /// It gets the last so many records of each key of those before an offset, and every record
     /// from there on: `Start::LastPerKey`, and the tail when that was asked for.
     pub last_per_key: Option<(u32, Offset)>,
+    /// Its cursor was found to be of another life of the feed, and that was not told yet. So it
+    /// stays, even if the feed has grown to there since.
+    pub is_elsewhere: bool,
 }

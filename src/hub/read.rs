@@ -155,11 +155,27 @@ impl Ask {
     }
 }
 
-/// A read that is under way.
+/// A read away from the runtime's threads, which goes on when whoever waits for it is dropped:
+/// on a stream of many selectors that happens with each message of another.
+#[derive(Debug)]
+pub(super) struct Reading<T>(JoinHandle<Result<T, StoreError>>);
+
+impl<T: Send + 'static> Reading<T> {
+    pub(super) fn begin(read: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Self {
+        Self(spawn_blocking(read))
+    }
+
+    /// The answer. Safe to cancel.
+    pub(super) async fn end(&mut self) -> Result<T, FollowError> {
+        in_time(&mut self.0).await
+    }
+}
+
+/// A message that is being read.
 #[derive(Debug)]
 pub(super) struct Ahead {
     ask: Ask,
-    reading: JoinHandle<Result<Found, StoreError>>,
+    reading: Reading<Found>,
 }
 
 impl Ahead {
@@ -167,7 +183,7 @@ impl Ahead {
         let asked = ask.clone();
         Self {
             ask,
-            reading: spawn_blocking(move || asked.read()),
+            reading: Reading::begin(move || asked.read()),
         }
     }
 
@@ -178,7 +194,7 @@ impl Ahead {
 
     /// The answer, kept for others where there are others. Safe to cancel.
     pub(super) async fn end(&mut self, window: &Window) -> Result<Found, FollowError> {
-        let found = in_time(&mut self.reading).await?;
+        let found = self.reading.end().await?;
         if let Found::View(view) = &found {
             window.cold.count_computed(Some(view.clone()));
             if self.ask.feed.tail().followers() > 1
@@ -195,7 +211,7 @@ impl Ahead {
 pub(super) async fn read_blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, FollowError> {
-    in_time(&mut spawn_blocking(read)).await
+    Reading::begin(read).end().await
 }
 
 /// Waits, and not for ever: a damaged store may never answer.

@@ -133,7 +133,11 @@ impl Hub {
                 present(feed, Cursor { epoch, offset })
             }
             Start::Cursor(cursor) => {
-                let place = present(feed, cursor);
+                let place = if wanted.carried.is_elsewhere {
+                    elsewhere(feed, cursor)
+                } else {
+                    present(feed, cursor)
+                };
                 match wanted.carried.last_per_key {
                     Some(last) => pick_rest(feed, wanted.filter, last, place).await?,
                     None => place,
@@ -164,11 +168,14 @@ impl Hub {
 /// Where a cursor goes on. One of another life of the feed begins at the oldest record there is,
 /// after a gap that says so.
 fn present(feed: &Feed, cursor: Cursor) -> Place {
-    let bounds = feed.bounds();
     let same = cursor.epoch == feed.epoch() || cursor.epoch == 0;
-    if same && cursor.offset <= bounds.tail {
+    if same && cursor.offset <= feed.bounds().tail {
         return Place::at(cursor.offset);
     }
+    elsewhere(feed, cursor)
+}
+
+fn elsewhere(feed: &Feed, cursor: Cursor) -> Place {
     let gap = Gap {
         span: Span::new(cursor.offset, cursor.offset),
         count: None,
@@ -176,7 +183,7 @@ fn present(feed: &Feed, cursor: Cursor) -> Place {
     };
     Place {
         gap: Some((cursor.epoch, gap)),
-        ..Place::at(bounds.head)
+        ..Place::at(feed.bounds().head)
     }
 }
 

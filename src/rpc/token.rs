@@ -54,6 +54,8 @@ pub(super) struct KeptFeed {
     pub is_live: bool,
     #[prost(message, optional, tag = "6")]
     pub last_per_key: Option<KeptLast>,
+    #[prost(bool, tag = "7")]
+    pub is_elsewhere: bool,
 }
 
 /// The last so many records of each key before an offset, which are still being delivered.
@@ -94,6 +96,7 @@ impl KeptFeed {
                 .carried
                 .last_per_key
                 .map(|(count, until)| KeptLast { count, until }),
+            is_elsewhere: resume.carried.is_elsewhere,
         }
     }
 
@@ -114,6 +117,7 @@ impl KeptFeed {
                 bars_since: self.bars_since,
                 is_live: self.is_live,
                 last_per_key: self.last_per_key.map(|last| (last.count, last.until)),
+                is_elsewhere: self.is_elsewhere,
             },
         }
     }
@@ -194,6 +198,7 @@ mod tests {
             bars_since: Some(-1),
             is_live: true,
             last_per_key: Some((3, 1 << 40)),
+            is_elsewhere: true,
         },
     };
 

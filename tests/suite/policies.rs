@@ -264,7 +264,9 @@ async fn who_catches_up_is_warned_of_eviction_before_it_loses_anything() {
     let (first, last) = (warnings[0].0, warnings[warnings.len() - 1].0);
     assert!(warnings.len() >= 3, "{warnings:?}");
     assert!(last < first / 10, "it fell towards 0: {warnings:?}");
-    assert!(warnings.is_sorted_by(|a, b| b <= a), "{warnings:?}");
+    // The rates it is estimated from have to be known first.
+    let later = &warnings[warnings.len() / 2..];
+    assert!(later.is_sorted_by(|a, b| b <= a), "{warnings:?}");
     let next = get_feed(&mut server.catalog().await, FEED).await.next;
     assert_eq!(next, total);
     while reader.report(total).unsettled.is_some() {

@@ -14,7 +14,7 @@ use crate::{
     hub::{
         BarsFidelity, Carried, End, FollowError, Visible,
         bar_feed::{self, BarFeed, Source},
-        bar_views::{Shared, Update, Wish},
+        bar_views::{PACE, Shared, Update, Wish},
         bars::Seen,
         views::View,
     },
@@ -154,6 +154,9 @@ impl Barred {
         }
         let update = self.update_own(reader).await?;
         let moved = self.take(update, reader);
+        if at_limit {
+            self.next_look = Some(Instant::now() + PACE);
+        }
         let ends = !matches!(reader.end(), End::Never);
         if at_limit && limit == visible.bounds.tail && !ends {
             self.share(reader).await?;

@@ -1,13 +1,13 @@
 //! A follower of CONFLATE: at most once per interval it gets the latest record of each key of all
 //! that came in since, and the offsets of the others as settled.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use tokio::time::sleep_until;
+use tokio::{task::JoinHandle, time::sleep_until};
 
 use super::{Step, reader::Reader};
 use crate::{
-    hub::{End, FollowError, Visible, conflate},
+    hub::{End, FollowError, Visible, conflate::Wish, views::Pick},
     model::{Offset, Span},
 };
 
@@ -22,6 +22,8 @@ pub(super) struct Conflated {
     to: Offset,
     /// It has caught up when it is here: what came since is for the next tick.
     goal: Offset,
+    /// A pick that takes its time.
+    picking: Option<JoinHandle<Result<Arc<Pick>, FollowError>>>,
 }
 
 impl Conflated {
@@ -32,6 +34,7 @@ impl Conflated {
             picked: reader.passed(),
             to: reader.passed(),
             goal: reader.feed().bounds().tail,
+            picking: None,
         }
     }
 
@@ -59,8 +62,7 @@ impl Conflated {
                     Step::NotYet
                 });
             };
-            let (hub, feed) = (reader.hub(), reader.feed());
-            let pick = conflate::pick(hub, feed, reader.filter(), range).await?;
+            let pick = self.pick(reader, range).await?;
             if pick.until > range.from {
                 self.picked = pick.until;
                 reader.pick(Some(pick));
@@ -69,6 +71,28 @@ impl Conflated {
                 return Ok(gap.unwrap_or(Step::NotYet));
             }
         }
+    }
+
+    /// Picks, or goes on to. Safe to cancel: what takes long goes on by itself.
+    async fn pick(&mut self, reader: &Reader, range: Span) -> Result<Arc<Pick>, FollowError> {
+        let picking = match &mut self.picking {
+            Some(picking) => picking,
+            none => {
+                let wish = Wish {
+                    hub: Arc::clone(reader.hub()),
+                    feed: Arc::clone(reader.feed()),
+                    filter: reader.filter().cloned(),
+                    range,
+                };
+                if let Some(pick) = wish.pick_now() {
+                    return Ok(pick);
+                }
+                none.insert(tokio::spawn(wish.pick()))
+            }
+        };
+        let picked = picking.await;
+        self.picking = None;
+        picked.map_err(|_stopped| FollowError::Stopping)?
     }
 
     /// What is to be picked now.

@@ -135,6 +135,7 @@ impl Follower {
                 bars_since: more.and_then(|more| more.mode.open_since()),
                 is_live: more.is_some_and(|more| more.slow.is_live()),
                 last_per_key: self.reader.last_per_key().filter(|_| is_full),
+                is_elsewhere: self.reader.has_gap(),
             },
         }
     }

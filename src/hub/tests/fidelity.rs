@@ -4,6 +4,7 @@
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use prost::Message as _;
 use tokio::time::{Instant, advance};
 
@@ -13,7 +14,7 @@ use crate::{
         BarsFidelity, End, Fidelity, FollowError, Follower, KeyFilter, Mode, OpenBars, Start, Step,
         View, Wanted,
     },
-    model::{GapReason, Offset, Visibility},
+    model::{self, GapReason, Offset, Visibility},
     proto::v1::{self, subscribe_response::Event},
 };
 
@@ -380,4 +381,36 @@ async fn views_beyond_their_bytes_are_refused_for_a_moment() {
     drop(taken);
     let mut follower = follow(&bed, wanted).await;
     assert_eq!(snapshot(&mut follower).await.1, 1);
+}
+
+/// On a stream of many selectors what a follower waits for is dropped with each message of another.
+#[tokio::test]
+async fn who_is_asked_again_and_again_comes_by_what_takes_its_time() {
+    let bed = Bed::new(Visibility::Durable).await;
+    for n in 0..100 {
+        store(&bed, vec![at("a", n, 0); 20]).await;
+    }
+    bed.hub.window.remove(bed.feed.id());
+    let time = model::now();
+    let by_conflation = conflated(Start::Earliest);
+    let by_time = Wanted {
+        start: Start::Earliest,
+        end: End::IngestTime(time),
+        ..Wanted::default()
+    };
+    for wanted in [by_conflation, by_time] {
+        let mut follower = follow(&bed, wanted).await;
+        let come = async {
+            loop {
+                match follower.next().now_or_never() {
+                    Some(Ok(Step::AtTail | Step::Ended)) => return,
+                    Some(step) => assert!(matches!(step, Ok(Step::Records(_))), "{step:?}"),
+                    None => tokio::task::yield_now().await,
+                }
+            }
+        };
+        let come = tokio::time::timeout(Duration::from_secs(20), come).await;
+        assert!(come.is_ok(), "it never comes to its end");
+    }
+    assert_eq!(bed.feed.conflations.computed.load(Relaxed), 1);
 }

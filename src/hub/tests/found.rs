@@ -304,7 +304,11 @@ async fn the_last_of_each_key_outlive_a_resume() {
         ..again
     };
     let follower = follow(&bed, again).await;
-    assert_eq!(follower.resume().carried, Carried::default());
+    let elsewhere = Carried {
+        is_elsewhere: true,
+        ..Carried::default()
+    };
+    assert_eq!(follower.resume().carried, elsewhere);
 }
 
 #[tokio::test]
@@ -358,4 +362,29 @@ async fn a_ring_that_is_being_deleted_is_not_told_as_damaged() {
         matches!(next, Err(FollowError::FeedDeleted { .. })),
         "{next:?}"
     );
+}
+
+/// A cursor that was above the tail when it came is told to be, also by a token from before that.
+#[tokio::test]
+async fn a_place_above_the_tail_stays_elsewhere_over_a_resume() {
+    let bed = Bed::new(Visibility::Durable).await;
+    store(&bed, 5).await;
+    let above = Cursor {
+        epoch: bed.feed.epoch(),
+        offset: 8,
+    };
+    let wanted = Wanted {
+        start: Start::Cursor(above),
+        ..Wanted::default()
+    };
+    let resume = follow(&bed, wanted.clone()).await.resume();
+    assert_eq!(resume.cursor, Some(above));
+    store(&bed, 5).await;
+    let carried = resume.carried;
+    let mut follower = follow(&bed, Wanted { carried, ..wanted }).await;
+    let Step::Gap { gap, oldest, .. } = follower.next().await.unwrap() else {
+        panic!("it was told nothing yet");
+    };
+    assert_eq!((gap.reason, oldest), (GapReason::EpochChanged, 0));
+    assert!(!follower.resume().carried.is_elsewhere, "now it was");
 }

@@ -307,9 +307,6 @@ impl Reader {
         if let Some(token) = response.event.as_ref().and_then(token) {
             self.token = Some(token.to_owned());
         }
-        if response.event.as_ref().is_some_and(outdates_tokens) {
-            self.token = None;
-        }
         if let Some(
             Event::Records(v1::RecordBatch { feed, .. }) | Event::Gap(v1::Gap { feed, .. }),
         ) = &response.event
@@ -399,18 +396,6 @@ impl Reader {
             selector.end = Some(v1::End { at });
         }
     }
-}
-
-/// After this a stream is not resumed by a token from before. Open: a start above the tail is told as
-/// EPOCH_CHANGED within one epoch; a token from before that was told means that place, and once the
-/// feed has grown there, the stream goes on at it, without what lies before. Our client drops such
-/// tokens, where there are no globs.
-fn outdates_tokens(event: &Event) -> bool {
-    let Event::Gap(gap) = event else {
-        return false;
-    };
-    let oldest = gap.oldest.as_ref();
-    gap.reason() == v1::GapReason::EpochChanged && oldest.is_some_and(|o| o.epoch == gap.epoch)
 }
 
 fn token(event: &Event) -> Option<&str> {

@@ -98,7 +98,7 @@ impl Run {
                 if !reader.heard.contains(&(id, feed.to_owned())) =>
             {
                 // By the time of a resume the feed had grown that far, and the end was over.
-                end != Ends::Never && end.is_reached(life, next.offset)
+                end.is_reached(life, next.offset)
             }
             (Some(next), _) if next.epoch == life.epoch => end.is_reached(life, next.offset),
             (Some(next), _) => {

@@ -9,7 +9,7 @@ use crate::{
     hub::{
         FollowError, Hub, Visible,
         follow::Step,
-        read::{Found, read_blocking},
+        read::{Found, Reading},
         views::{ALL, Filter, FilterId, Pick},
     },
     model::{Gap, GapReason, Offset, Span},
@@ -102,7 +102,10 @@ impl Reader {
         visible: Visible,
     ) -> Result<Option<Step>, FollowError> {
         let (feed, at) = (Arc::clone(&self.feed), self.passed.to);
-        let found = read_blocking(move || feed.ring.read(at, 1)).await;
+        self.nearing = self.nearing.take().filter(|near| near.0 == at);
+        let begin = || Box::new((at, Reading::begin(move || feed.ring.read(at, 1))));
+        let found = self.nearing.get_or_insert_with(begin).1.end().await;
+        self.nearing = None;
         let found = found.map(|read| match read {
             Read::Gap(gap) => Found::Gap(gap),
             Read::Records(_) | Read::AtTail => Found::AtTail,

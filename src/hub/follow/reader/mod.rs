@@ -15,13 +15,13 @@ use super::Step;
 use crate::{
     hub::{
         End, Feed, FollowError, Hub, Life, Visible,
-        read::{Ahead, Ask, Found, read_blocking},
+        read::{Ahead, Ask, Found, Reading},
         start::{Place, first_at},
         views::{Choice, Draft, Filter, MAX_PASSED, Origin, Pick, View},
     },
     metrics,
     model::{self, Cursor, Epoch, Gap, GapReason, Offset, UnixNanos},
-    store::Clock,
+    store::{Clock, Read},
 };
 
 /// How long a filtered follower hears nothing while records pass it by.
@@ -45,6 +45,10 @@ pub(super) struct Reader {
     gap: Option<Box<(Epoch, Gap)>>,
     /// The next message, on its way from the ring.
     ahead: Option<Box<Ahead>>,
+    /// Where an end lies that is a time, being looked for.
+    ending: Option<Box<Reading<Offset>>>,
+    /// Whether a gap begins at an offset, being looked for.
+    nearing: Option<Box<(Offset, Reading<Read>)>>,
 }
 
 /// What a filter let nothing through of, and nobody was told yet.
@@ -93,6 +97,8 @@ impl Reader {
             end,
             gap: place.gap.map(Box::new),
             ahead: None,
+            ending: None,
+            nearing: None,
         }
     }
 
@@ -313,8 +319,10 @@ impl Reader {
     async fn resolve_end(&mut self) -> Result<(), FollowError> {
         if let End::IngestTime(time) = self.end {
             let feed = Arc::clone(&self.feed);
-            let at = read_blocking(move || first_at(&feed, Clock::Ingest, time)).await?;
-            self.end = End::Offset(at.max(self.passed.to));
+            let begin = || Box::new(Reading::begin(move || first_at(&feed, Clock::Ingest, time)));
+            let found = self.ending.get_or_insert_with(begin).end().await;
+            self.ending = None;
+            self.end = End::Offset(found?.max(self.passed.to));
         }
         Ok(())
     }
