@@ -37,7 +37,7 @@ test: ## Install what the tests need, then run every check and test
 	@rm -rf $(TOOLS)/results
 	@$(MAKE) --no-print-directory -k $(STEPS); code=$$?; $(STEP) --total; exit $$code
 
-torture: export RINGFEED_TORTURE := 1
+torture: export TEST_TORTURE := 1
 torture: test ## The same with the long forms: more kills, larger rings, longer runs
 
 peers: ## The bench's work on NATS, Redis Streams and s2-lite too: writes docs/benchmarks.md

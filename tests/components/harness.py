@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "ringfeed"
 START_SECONDS = 30
 # The long forms: `make torture`.
-TORTURE = os.environ.get("RINGFEED_TORTURE") == "1"
+TORTURE = os.environ.get("TEST_TORTURE") == "1"
 # No call of a test may take longer; a hang is a failure, not a wait.
 CALL_SECONDS = 600 if TORTURE else 120
 

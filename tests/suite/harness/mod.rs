@@ -51,7 +51,7 @@ pub(crate) async fn within<T>(what: &str, work: impl Future<Output = T>) -> T {
 
 /// Whether the long forms of the tests run.
 pub(crate) fn torture() -> bool {
-    std::env::var_os("RINGFEED_TORTURE").is_some()
+    std::env::var_os("TEST_TORTURE").is_some()
 }
 
 /// Random numbers that can be had again: SplitMix64.

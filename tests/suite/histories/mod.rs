@@ -1,6 +1,6 @@
 //! Whatever happens, it adds up: random histories of uploads, retention, restarts and subscribers of
 //! all sorts, against a plain model. In the process, over gRPC on pipes; time moves when a history
-//! says so. A failure prints its seed: `RINGFEED_HISTORY_SEED=<seed>` runs that history alone and
+//! says so. A failure prints its seed: `TEST_HISTORY_SEED=<seed>` runs that history alone and
 //! says what it does.
 
 mod check;
@@ -38,7 +38,7 @@ const WORKERS: usize = 3;
 
 #[test]
 fn every_history_adds_up() {
-    if let Ok(seed) = std::env::var("RINGFEED_HISTORY_SEED") {
+    if let Ok(seed) = std::env::var("TEST_HISTORY_SEED") {
         let seed = seed.parse().expect("a number");
         let history = History::of(seed);
         eprintln!("{history:#?}");
@@ -46,7 +46,7 @@ fn every_history_adds_up() {
         eprintln!("{tally}");
         return;
     }
-    let count = std::env::var("RINGFEED_HISTORIES").ok();
+    let count = std::env::var("TEST_HISTORIES").ok();
     let count = count.map_or(HISTORIES, |count| count.parse().expect("a number"));
     let count = if torture() { 10 * count } else { count };
     let tally = play_all(Random::seeded("histories").next(), count);
@@ -83,7 +83,7 @@ fn play_all(first: u64, count: u64) -> Tally {
     if let Some((seed, fault)) = faults.into_inner().unwrap().pop() {
         let history = History::of(seed);
         panic!(
-            "history {seed}: {fault}\n{history:?}\nagain: RINGFEED_HISTORY_SEED={seed} cargo test --release --test suite histories"
+            "history {seed}: {fault}\n{history:?}\nagain: TEST_HISTORY_SEED={seed} cargo test --release --test suite histories"
         );
     }
     sum.into_inner().unwrap()
@@ -95,7 +95,7 @@ fn play(history: &History) -> Result<Tally, String> {
     let seed = history.seed;
     std::thread::spawn(move || {
         if ended.recv_timeout(HANGS) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("history {seed} hangs: RINGFEED_HISTORY_SEED={seed}");
+            eprintln!("history {seed} hangs: TEST_HISTORY_SEED={seed}");
             std::process::abort();
         }
     });

@@ -50,7 +50,7 @@ pub(super) async fn play(history: &History) -> Result<Tally, String> {
         readers: BTreeMap::new(),
         past: vec![],
         tally: Tally::default(),
-        is_told: std::env::var_os("RINGFEED_HISTORY_SEED").is_some(),
+        is_told: std::env::var_os("TEST_HISTORY_SEED").is_some(),
     };
     let engine = match history.engine {
         EngineKind::Memory => "histories over memory",
