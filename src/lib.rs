@@ -1,7 +1,8 @@
 //! ringfeed: live feeds of records, durable in a bounded ring, followed and resumed by offset.
 //!
 //! ```text
-//! 0 words     model, metrics, shutdown      pure values; every metric as a verb; orderly stop
+//! 0 words     model, errors, metrics,       pure values; the table of errors; every metric as a
+//!             shutdown                      verb; orderly stop
 //! 1 doors     store, proto, layers          engines and rings; the wire; around each call
 //! 2 service   hub     (mirror: client)      append, follow, latest; the other end of the wire
 //! 3 wire      rpc                           one file per RPC: decode, one call, encode
@@ -13,7 +14,9 @@
 
 pub mod cli;
 pub mod client;
+pub mod errors;
 pub mod hub;
+pub mod layers;
 pub mod metrics;
 pub mod model;
 pub mod proto;

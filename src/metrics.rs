@@ -233,7 +233,20 @@ pub fn add_open_stream(rpc: &'static str) {
     gauge!("ringfeed_streams_open", "rpc" => rpc).increment(1);
 }
 
-/// `reason`: `done`, `client_gone`, `server_stop` or `error`.
+/// Of a call that ended, whatever its code.
+pub fn count_rpc_messages(rpc: &'static str, received: u64, sent: u64) {
+    counter!("ringfeed_rpc_received_messages_total", "rpc" => rpc).increment(received);
+    counter!("ringfeed_rpc_sent_messages_total", "rpc" => rpc).increment(sent);
+}
+
+/// Of a call that ended, with the heads of its messages.
+pub fn count_rpc_bytes(rpc: &'static str, received: u64, sent: u64) {
+    counter!("ringfeed_rpc_received_bytes_total", "rpc" => rpc).increment(received);
+    counter!("ringfeed_rpc_sent_bytes_total", "rpc" => rpc).increment(sent);
+}
+
+/// `reason`: `done`, `client_gone`, `server_stop`, `deadline`, `slow`, `token_expired`, `fenced` or
+/// `error`.
 pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
     gauge!("ringfeed_streams_open", "rpc" => rpc).decrement(1);
     counter!("ringfeed_streams_ended_total", "rpc" => rpc, "reason" => reason).increment(1);
@@ -257,7 +270,7 @@ pub fn describe() {
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 17] = [
+const COUNTERS: [(&str, &str); 21] = [
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -274,6 +287,10 @@ const COUNTERS: [(&str, &str); 17] = [
     ("ringfeed_block_written_bytes_total", "Bytes of blocks written to the store."),
     ("ringfeed_rpc_started_total", "Calls begun."),
     ("ringfeed_rpc_handled_total", "Calls ended, by code."),
+    ("ringfeed_rpc_received_messages_total", "Messages received, counted when their call ends."),
+    ("ringfeed_rpc_sent_messages_total", "Messages sent, counted when their call ends."),
+    ("ringfeed_rpc_received_bytes_total", "Bytes received, counted when their call ends."),
+    ("ringfeed_rpc_sent_bytes_total", "Bytes sent, counted when their call ends."),
     ("ringfeed_streams_ended_total", "Streams ended, by reason."),
 ];
 

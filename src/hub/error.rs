@@ -1,8 +1,8 @@
 //! What the hub answers when it does not do what it was asked.
 
 use crate::{
-    hub::{InvalidGlob, SequenceError},
-    model::{Epoch, FeedName, InvalidFeedName, Offset},
+    hub::SequenceError,
+    model::{Epoch, FeedName, InvalidFeedName, InvalidGlob, Offset},
     proto::wire::Invalid,
     store::StoreError,
 };

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use globset::GlobMatcher;
 use prost::Message as _;
 
-use super::{CatalogError, glob};
-use crate::proto::v1::KeyInfo;
+use super::CatalogError;
+use crate::{model::compile_glob, proto::v1::KeyInfo};
 
 /// Whom a description is for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ impl Infos {
     }
 
     fn set_glob(&mut self, glob: &str, info: Option<KeyInfo>) -> Result<(), CatalogError> {
-        let matcher = glob::compile(glob)?;
+        let matcher = compile_glob(glob)?;
         self.globs.retain(|(text, _, _)| text != glob);
         if let Some(info) = info {
             self.globs.push((glob.to_owned(), matcher, info));

@@ -14,7 +14,6 @@ mod feed;
 mod fidelity;
 mod flush;
 mod follow;
-mod glob;
 mod hello;
 mod info;
 mod keys;
@@ -63,7 +62,6 @@ pub use self::{
     feed::{Feed, FeedRates},
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
     follow::{Follower, Resume, Step},
-    glob::{Globs, InvalidGlob},
     hello::{Hello, Welcome},
     info::InfoScope,
     keys::LatestBy,

@@ -5,16 +5,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::watch;
 
 use super::{
-    CatalogError, Feed, Globs, Hub,
+    CatalogError, Feed, Hub,
     commit::Writer,
-    cursors, glob,
+    cursors,
     info::InfoScope,
     options::AutoCreate,
     producers::{ProducerKey, ProducerView},
     save,
 };
 use crate::{
-    model::{self, FeedId, FeedName, FeedSpec, Offset, Retention, Visibility},
+    model::{self, FeedId, FeedName, FeedSpec, Globs, Offset, Retention, Visibility, compile_glob},
     proto::v1::KeyInfo,
     store::{Engine, RingSpec, Space, StoreError},
 };
@@ -212,7 +212,7 @@ impl Hub {
     ) -> Result<(), CatalogError> {
         let feed = self.feed(name)?;
         if let InfoScope::Glob(glob) = &scope {
-            glob::compile(glob)?;
+            compile_glob(glob)?;
         }
         self.admin(move |writer| {
             let value = info.as_ref().map(prost::Message::encode_to_vec);

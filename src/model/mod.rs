@@ -5,7 +5,9 @@ mod cursor;
 mod decimal;
 mod feed;
 mod frames;
+mod glob;
 mod mark;
+mod scope;
 mod time;
 
 pub use chunk::{Chunk, FRAME_TAG, INGEST_TIME_TAG, OFFSET_TAG, SERVER_FIELDS_LEN};
@@ -13,7 +15,9 @@ pub use cursor::{Bounds, Cursor, Epoch, Gap, GapReason, Offset, Span};
 pub use decimal::{DecimalOutOfRange, DecimalParts};
 pub use feed::{FeedId, FeedName, FeedSpec, InvalidFeedName, Retention, Visibility};
 pub use frames::{Frames, NewRecord};
+pub use glob::{Globs, InvalidGlob, compile_glob};
 pub use mark::{MarkNote, MarkRun, Principal, ProducerName};
+pub use scope::{Action, InvalidScope, Keys, Scopes};
 pub use time::{UnixNanos, now};
 
 /// The payload kinds of a record, in wire order. Latest and conflation are per (key, kind).

@@ -10,12 +10,13 @@ use tonic::{Request, Response, Status, Streaming, async_trait};
 use super::{
     Services, cursors, ingest, latest,
     publish::{self, Answers},
-    request::principal,
     session::{Said, Session},
-    stream::{StreamGuard, unary},
     subscribe::{self, Outgoing},
 };
-use crate::proto::v1::{self, feed_service_server::FeedService};
+use crate::{
+    layers::Call,
+    proto::v1::{self, feed_service_server::FeedService},
+};
 
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
@@ -25,10 +26,8 @@ impl Services {
         &self,
         request: Request<impl Stream<Item = Result<Bytes, Status>> + Unpin>,
     ) -> Result<Response<v1::IngestResponse>, Status> {
-        let guard = StreamGuard::open("Ingest");
-        let caller = principal(&request);
-        let stored = ingest::run(&self.context, request.into_inner(), caller).await;
-        guard.end(stored.as_ref().err());
+        let call = Call::of(request.extensions());
+        let stored = ingest::run(&self.context, request.into_inner(), &call).await;
         stored.map(Response::new)
     }
 
@@ -37,14 +36,8 @@ impl Services {
         &self,
         request: Request<impl Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static>,
     ) -> Answers {
-        let guard = StreamGuard::open("Publish");
-        let caller = principal(&request);
-        publish::start(
-            Arc::clone(&self.context),
-            request.into_inner(),
-            caller,
-            guard,
-        )
+        let call = Call::of(request.extensions());
+        publish::start(Arc::clone(&self.context), request.into_inner(), call)
     }
 }
 
@@ -79,56 +72,37 @@ impl FeedService for Services {
         &self,
         request: Request<v1::SubscribeRequest>,
     ) -> Result<Response<Self::SubscribeStream>, Status> {
-        let guard = StreamGuard::open("Subscribe");
-        let caller = principal(&request);
-        match subscribe::open(&self.context, request.into_inner(), caller).await {
-            Ok(subscription) => {
-                let responses = subscription.into_stream(guard);
-                let responses = responses.map(|next| next.map(Outgoing::response));
-                Ok(Response::new(Box::pin(responses)))
-            }
-            Err(error) => {
-                guard.end(Some(&error));
-                Err(error)
-            }
-        }
+        let call = Call::of(request.extensions());
+        let subscription = subscribe::open(&self.context, request.into_inner(), call).await?;
+        let responses = subscription.into_stream();
+        let responses = responses.map(|next| next.map(Outgoing::response));
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn session(
         &self,
         request: Request<Streaming<v1::SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let guard = StreamGuard::open("Session");
-        let caller = principal(&request);
-        match Session::new(&self.context, caller, request.into_inner()) {
-            Ok(session) => {
-                let said = session.into_stream(guard);
-                let responses = said.map(|next| next.map(Said::response));
-                Ok(Response::new(Box::pin(responses)))
-            }
-            Err(error) => {
-                guard.end(Some(&error));
-                Err(error)
-            }
-        }
+        let call = Call::of(request.extensions());
+        let session = Session::new(&self.context, call, request.into_inner())?;
+        let responses = session.into_stream();
+        let responses = responses.map(|next| next.map(Said::response));
+        Ok(Response::new(Box::pin(responses)))
     }
 
     async fn get_latest(
         &self,
         request: Request<v1::GetLatestRequest>,
     ) -> Result<Response<v1::GetLatestResponse>, Status> {
-        unary("GetLatest", async {
-            latest::get(&self.context, request.get_ref())
-        })
-        .await
+        latest::get(&self.context, request.get_ref()).map(Response::new)
     }
 
     async fn acknowledge_cursor(
         &self,
         request: Request<v1::AcknowledgeCursorRequest>,
     ) -> Result<Response<v1::AcknowledgeCursorResponse>, Status> {
-        let caller = principal(&request);
-        let done = cursors::acknowledge(&self.context, request.into_inner(), caller);
-        unary("AcknowledgeCursor", done).await
+        let call = Call::of(request.extensions());
+        let done = cursors::acknowledge(&self.context, request.into_inner(), call.principal());
+        done.await.map(Response::new)
     }
 }

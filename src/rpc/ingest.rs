@@ -10,6 +10,7 @@ use tonic::Status;
 use super::{Context, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey, Refused},
+    layers::Call,
     model::{self, FeedName, Principal, Span},
     proto::{v1, wire::IngestMessage},
 };
@@ -27,12 +28,12 @@ type Acks = FuturesOrdered<BoxFuture<'static, (Origin, Result<Ack, AppendError>)
 pub(super) async fn run(
     context: &Context,
     messages: impl Stream<Item = Result<Bytes, Status>> + Unpin,
-    principal: Principal,
+    call: &Call,
 ) -> Result<v1::IngestResponse, Status> {
     let mut messages = messages.fuse();
     let mut upload = Upload {
         context,
-        principal,
+        principal: call.principal(),
         target: None,
         connected: None,
         records: 0,
@@ -40,6 +41,7 @@ pub(super) async fn run(
         acks: FuturesOrdered::new(),
     };
     let mut tally = Tally::default();
+    let mut over = call.over(&context.stopping);
     let failure = loop {
         if tally.failure.is_some() {
             break tally.failure.take();
@@ -47,7 +49,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             Some(answer) = upload.acks.next() => tally.take(answer),
-            () = context.stopping.cancelled() => break Some(status::stopping()),
+            why = &mut over => break Some(why.failure().unwrap_or_else(status::stopping)),
             () = fenced(upload.connected.as_ref()) => {
                 break Some(status::append(&AppendError::Fenced));
             }

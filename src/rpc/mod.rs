@@ -15,7 +15,6 @@ mod request;
 mod selector;
 mod session;
 pub mod status;
-mod stream;
 mod subscribe;
 mod subscribers;
 mod token;

@@ -2,26 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use http::{Extensions, HeaderMap};
-use tonic::{Request, Status};
+use http::HeaderMap;
+use tonic::Status;
 
 use super::status;
 use crate::{
-    model::{FeedName, Principal, ProducerName, Retention, Visibility},
+    model::{FeedName, ProducerName, Retention, Visibility},
     proto::v1,
 };
 
 const MAX_NAME_BYTES: usize = 128;
-
-/// Whom a call belongs to; authentication puts it into the request.
-pub(super) fn principal<T>(request: &Request<T>) -> Principal {
-    principal_of(request.extensions())
-}
-
-pub(super) fn principal_of(extensions: &Extensions) -> Principal {
-    let found = extensions.get::<Principal>();
-    found.map_or_else(|| Arc::from("anonymous"), Arc::clone)
-}
 
 /// Such calls are left to the generated service.
 pub(super) fn is_compressed(headers: &HeaderMap) -> bool {

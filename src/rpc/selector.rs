@@ -8,10 +8,10 @@ use tonic::Status;
 use super::{request, status};
 use crate::{
     hub::{
-        BarsFidelity, Carried, End, Fidelity, Globs, KeyFilter, OpenBars, SlowAction, SlowPolicy,
-        Start, Wanted,
+        BarsFidelity, Carried, End, Fidelity, KeyFilter, OpenBars, SlowAction, SlowPolicy, Start,
+        Wanted,
     },
-    model::{Cursor, FeedName},
+    model::{Cursor, FeedName, Globs},
     proto::{
         convert::wire_duration,
         v1::{self, end::At, fidelity::View, start::From},

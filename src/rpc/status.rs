@@ -1,51 +1,22 @@
-//! The only table from errors to statuses: a code, a sentence that says what to do, and
-//! `google.rpc` details a program can read. Every match is exhaustive.
-
-use std::{collections::HashMap, time::Duration};
+//! What errors of the hub are to a caller: a reason of the table in `errors`, a sentence that says
+//! what to do, and `google.rpc` details a program can read. Every match is exhaustive.
 
 use prost::Message as _;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt as _, pb};
+use tonic_types::pb;
 
 use crate::{
+    errors::{Answer, Reason},
     hub::{AppendError, CatalogError, FollowError, SequenceError},
     proto::{v1, wire::Invalid},
     store::StoreError,
 };
 
-/// The domain of `ErrorInfo.reason`.
-pub const DOMAIN: &str = "ringfeed";
-/// A larger status does not reach all clients: HTTP/2 peers bound headers at 16 KiB.
-const MAX_MESSAGE_BYTES: usize = 1_024;
-const RETRY_SOON: Duration = Duration::from_secs(1);
-
-/// A status with a stable reason and details.
-fn status(code: Code, reason: &str, message: &str, details: ErrorDetails) -> Status {
-    with_facts(code, reason, message, details, HashMap::new())
-}
-
-fn with_facts(
-    code: Code,
-    reason: &str,
-    message: &str,
-    mut details: ErrorDetails,
-    facts: HashMap<String, String>,
-) -> Status {
-    let end = message.floor_char_boundary(MAX_MESSAGE_BYTES);
-    let message = message.get(..end).unwrap_or(message);
-    details.set_error_info(reason, DOMAIN, facts);
-    Status::with_error_details(code, message, details)
-}
-
 /// A request field that cannot be taken as it is.
 pub fn invalid_argument(field: &str, message: &str) -> Status {
-    let details = ErrorDetails::with_bad_request_violation(field, message);
-    status(
-        Code::InvalidArgument,
-        "INVALID_ARGUMENT",
-        &format!("{field}: {message}"),
-        details,
-    )
+    Answer::new(Reason::InvalidArgument, format!("{field}: {message}"))
+        .field(field, message)
+        .status()
 }
 
 /// A device sent more than it was granted.
@@ -53,75 +24,37 @@ pub fn credit_exceeded(in_flight: u64, window: u64) -> Status {
     let message = format!(
         "{in_flight} bytes are in flight and {window} may be: wait for the credit that comes with each ack, and send smaller batches"
     );
-    let details = ErrorDetails::with_precondition_failure_violation(
-        "CREDIT_EXCEEDED",
-        "credit",
-        message.as_str(),
-    );
-    status(
-        Code::FailedPrecondition,
-        "CREDIT_EXCEEDED",
-        &message,
-        details,
-    )
+    precondition(Reason::CreditExceeded, "credit", message)
 }
 
-/// Part of the API that this version does not have yet.
 pub fn stopping() -> Status {
-    let details = ErrorDetails::with_retry_info(Some(RETRY_SOON));
-    status(
-        Code::Unavailable,
-        "STOPPING",
-        "the server is stopping; connect again",
-        details,
-    )
+    let message = "the server is stopping; connect again";
+    Answer::new(Reason::Stopping, message).status()
 }
 
 pub fn catalog(error: &CatalogError) -> Status {
     let message = error.to_string();
-    let resource = |name: &str| {
-        let mut details = ErrorDetails::new();
-        details.set_resource_info("feed", name, "", message.as_str());
-        details
+    let of_feed = |reason, name: &str| {
+        let answer = Answer::new(reason, message.as_str());
+        answer.resource("feed", name).status()
     };
     match error {
         CatalogError::InvalidName(_) => invalid_argument("feed", &message),
         CatalogError::InvalidGlob { .. } => invalid_argument("glob", &message),
-        CatalogError::UnknownFeed { name } => status(
-            Code::NotFound,
-            "UNKNOWN_FEED",
-            &message,
-            resource(name.as_str()),
-        ),
-        CatalogError::FeedExists { name } => status(
-            Code::AlreadyExists,
-            "FEED_EXISTS",
-            &message,
-            resource(name.as_str()),
-        ),
-        CatalogError::UnknownProducer { feed, .. } => status(
-            Code::NotFound,
-            "UNKNOWN_PRODUCER",
-            &message,
-            resource(feed.as_str()),
-        ),
-        CatalogError::UnknownCursor { feed, .. } => status(
-            Code::NotFound,
-            "UNKNOWN_CURSOR",
-            &message,
-            resource(feed.as_str()),
-        ),
-        CatalogError::CursorLimit { .. } => quota("CURSOR_LIMIT", "named cursors", &message),
+        CatalogError::UnknownFeed { name } => of_feed(Reason::UnknownFeed, name.as_str()),
+        CatalogError::FeedExists { name } => of_feed(Reason::FeedExists, name.as_str()),
+        CatalogError::UnknownProducer { feed, .. } => {
+            of_feed(Reason::UnknownProducer, feed.as_str())
+        }
+        CatalogError::UnknownCursor { feed, .. } => of_feed(Reason::UnknownCursor, feed.as_str()),
+        CatalogError::CursorLimit { .. } => quota(Reason::CursorLimit, "named cursors", message),
         CatalogError::CursorBeyond { .. } => invalid_argument("cursor.offset", &message),
-        CatalogError::CursorEpoch { .. } => precondition("EPOCH_CHANGED", "cursor.epoch", &message),
-        CatalogError::CursorNotStored { .. } => status(
-            Code::Unavailable,
-            "STORE_FAILED",
-            &message,
-            ErrorDetails::new(),
-        ),
-        CatalogError::FeedLimit { .. } => quota("FEED_LIMIT", "feeds", &message),
-        CatalogError::NoRoom { .. } => quota("NO_ROOM", "ring bytes", &message),
+        CatalogError::CursorEpoch { .. } => {
+            precondition(Reason::EpochChanged, "cursor.epoch", message)
+        }
+        CatalogError::CursorNotStored { .. } => plain(Reason::StoreFailed, message),
+        CatalogError::FeedLimit { .. } => quota(Reason::FeedLimit, "feeds", message),
+        CatalogError::NoRoom { .. } => quota(Reason::NoRoom, "ring bytes", message),
         CatalogError::Stopping => stopping(),
         CatalogError::Store(error) => store(error),
     }
@@ -130,55 +63,26 @@ pub fn catalog(error: &CatalogError) -> Status {
 pub fn append(error: &AppendError) -> Status {
     let message = error.to_string();
     match error {
-        AppendError::Sequence(error) => sequence(error, &message),
-        AppendError::Atomic { index, invalid } => refused(*index, invalid, &message),
-        AppendError::ProducerLimit { .. } => quota("PRODUCER_LIMIT", "producers", &message),
-        AppendError::FeedDeleted => status(
-            Code::NotFound,
-            "FEED_DELETED",
-            &message,
-            ErrorDetails::new(),
-        ),
-        AppendError::Fenced => status(
-            Code::Aborted,
-            "PRODUCER_FENCED",
-            &message,
-            ErrorDetails::new(),
-        ),
-        AppendError::Overloaded { .. } => {
-            let details = ErrorDetails::with_retry_info(Some(RETRY_SOON));
-            status(Code::ResourceExhausted, "OVERLOADED", &message, details)
-        }
+        AppendError::Sequence(error) => sequence(error, message),
+        AppendError::Atomic { index, invalid } => refused(*index, invalid, message),
+        AppendError::ProducerLimit { .. } => quota(Reason::ProducerLimit, "producers", message),
+        AppendError::FeedDeleted => plain(Reason::FeedDeleted, message),
+        AppendError::Fenced => plain(Reason::ProducerFenced, message),
+        AppendError::Overloaded { .. } => plain(Reason::Overloaded, message),
         AppendError::Stopping => stopping(),
-        AppendError::Store {
-            disk_full: true, ..
-        } => quota("DISK_FULL", "disk", &message),
-        AppendError::Store {
-            disk_full: false, ..
-        } => status(
-            Code::Unavailable,
-            "STORE_FAILED",
-            &message,
-            ErrorDetails::new(),
-        ),
+        AppendError::Store { disk_full, .. } if *disk_full => {
+            quota(Reason::DiskFull, "disk", message)
+        }
+        AppendError::Store { .. } => plain(Reason::StoreFailed, message),
     }
 }
 
 pub fn follow(error: &FollowError) -> Status {
     match error {
-        FollowError::FeedDeleted { .. } => status(
-            Code::NotFound,
-            "FEED_DELETED",
-            &error.to_string(),
-            ErrorDetails::new(),
-        ),
-        FollowError::ViewsFull => {
-            let details = ErrorDetails::with_retry_info(Some(RETRY_SOON));
-            let message = error.to_string();
-            status(Code::ResourceExhausted, "VIEWS_FULL", &message, details)
-        }
+        FollowError::FeedDeleted { .. } => plain(Reason::FeedDeleted, error.to_string()),
+        FollowError::ViewsFull => plain(Reason::ViewsFull, error.to_string()),
         FollowError::ViewTooLarge { .. } => {
-            quota("VIEW_TOO_LARGE", "bytes of a view", &error.to_string())
+            quota(Reason::ViewTooLarge, "bytes of a view", error.to_string())
         }
         FollowError::Stopping => stopping(),
         FollowError::Store(error) => store(error),
@@ -190,100 +94,80 @@ pub fn too_many_feeds(limit: usize) -> Status {
     let message = format!(
         "a stream follows at most {limit} feeds; match fewer of them, or use several streams"
     );
-    quota("TOO_MANY_FEEDS", "feeds of a stream", &message)
+    quota(Reason::TooManyFeeds, "feeds of a stream", message)
 }
 
 /// A session has as many selectors as it may have.
 pub fn too_many_selectors(limit: usize) -> Status {
     let message =
         format!("a session has at most {limit} selectors; remove one, or open another session");
-    quota("SELECTOR_LIMIT", "selectors of a session", &message)
+    quota(Reason::SelectorLimit, "selectors of a session", message)
 }
 
 /// A subscriber that fell behind further than it wanted to.
 pub fn too_slow() -> Status {
-    status(
-        Code::Aborted,
-        "SLOW_SUBSCRIBER",
-        "the subscriber is behind further than its slow policy allows; go on with the resume token when it can keep up",
-        ErrorDetails::new(),
-    )
+    let message = "the subscriber is behind further than its slow policy allows; go on with the resume token when it can keep up";
+    plain(Reason::SlowSubscriber, message)
 }
 
 /// A selector that a session does not have.
 pub fn unknown_selector(id: u32) -> Status {
     let message = format!("the session has no selector {id}; set it first");
-    status(
-        Code::NotFound,
-        "UNKNOWN_SELECTOR",
-        &message,
-        ErrorDetails::new(),
-    )
+    plain(Reason::UnknownSelector, message)
 }
 
-fn sequence(error: &SequenceError, message: &str) -> Status {
-    let precondition = |reason: &str, facts: HashMap<String, String>| {
-        let details =
-            ErrorDetails::with_precondition_failure_violation(reason, "producer", message);
-        with_facts(Code::FailedPrecondition, reason, message, details, facts)
-    };
+fn sequence(error: &SequenceError, message: String) -> Status {
+    let answer = |reason| Answer::new(reason, message.as_str()).precondition("producer");
     match error {
-        SequenceError::Gap { expected, .. } => precondition(
-            "SEQUENCE_GAP",
-            HashMap::from([("expected".into(), expected.to_string())]),
-        ),
-        SequenceError::Reused { sequence } => precondition(
-            "SEQUENCE_REUSED",
-            HashMap::from([("sequence".into(), sequence.to_string())]),
-        ),
-        SequenceError::BeforeStart { start } => precondition(
-            "SEQUENCE_REUSED",
-            HashMap::from([("start".into(), start.to_string())]),
-        ),
-        SequenceError::OutOfRange => invalid_argument("first_sequence", message),
+        SequenceError::Gap { expected, .. } => answer(Reason::SequenceGap)
+            .fact("expected", expected)
+            .status(),
+        SequenceError::Reused { sequence } => answer(Reason::SequenceReused)
+            .fact("sequence", sequence)
+            .status(),
+        SequenceError::BeforeStart { start } => {
+            answer(Reason::SequenceReused).fact("start", start).status()
+        }
+        SequenceError::OutOfRange => invalid_argument("first_sequence", &message),
     }
 }
 
-fn refused(index: usize, invalid: &Invalid, message: &str) -> Status {
+fn refused(index: usize, invalid: &Invalid, message: String) -> Status {
     let field = format!("records[{index}].{}", invalid.field);
-    let details = ErrorDetails::with_bad_request_violation(field, invalid.message.as_str());
-    status(
-        Code::InvalidArgument,
-        invalid.reason.code(),
-        message,
-        details,
-    )
+    Answer::of_record(invalid.reason.code(), message)
+        .field(&field, &invalid.message)
+        .status()
 }
 
 /// Something has to be done first.
-pub fn precondition(reason: &str, subject: &str, message: &str) -> Status {
-    let details = ErrorDetails::with_precondition_failure_violation(reason, subject, message);
-    status(Code::FailedPrecondition, reason, message, details)
+pub fn precondition(reason: Reason, subject: &str, message: impl Into<String>) -> Status {
+    Answer::new(reason, message).precondition(subject).status()
 }
 
-fn quota(reason: &str, subject: &str, message: &str) -> Status {
-    let details = ErrorDetails::with_quota_failure_violation(subject, message);
-    status(Code::ResourceExhausted, reason, message, details)
+fn quota(reason: Reason, subject: &str, message: impl Into<String>) -> Status {
+    let answer = Answer::new(reason, message);
+    let what = reason.meaning();
+    answer.quota(subject, what).status()
+}
+
+fn plain(reason: Reason, message: impl Into<String>) -> Status {
+    Answer::new(reason, message).status()
 }
 
 fn store(error: &StoreError) -> Status {
     let message = error.to_string();
-    let plain = |code, reason| status(code, reason, &message, ErrorDetails::new());
     match error {
-        StoreError::DiskFull { .. } => quota("DISK_FULL", "disk", &message),
+        StoreError::DiskFull { .. } => quota(Reason::DiskFull, "disk", message),
         StoreError::RingTooSmall { .. } => invalid_argument("retention.max_bytes", &message),
-        StoreError::Resizing => {
-            let details = ErrorDetails::with_retry_info(Some(RETRY_SOON));
-            status(Code::FailedPrecondition, "RESIZING", &message, details)
-        }
-        StoreError::ReadTimeout { .. } => plain(Code::Unavailable, "READ_TIMEOUT"),
-        StoreError::Damaged { .. } => plain(Code::DataLoss, "DAMAGED"),
+        StoreError::Resizing => plain(Reason::Resizing, message),
+        StoreError::ReadTimeout { .. } => plain(Reason::ReadTimeout, message),
+        StoreError::Damaged { .. } => plain(Reason::Damaged, message),
         StoreError::Io { .. }
         | StoreError::Locked { .. }
         | StoreError::Stopped { .. }
         | StoreError::NewerFormat { .. }
         | StoreError::OlderFormat { .. }
-        | StoreError::RecordTooLarge { .. } => plain(Code::Unavailable, "STORE_FAILED"),
+        | StoreError::RecordTooLarge { .. } => plain(Reason::StoreFailed, message),
     }
 }
 
@@ -304,7 +188,7 @@ pub fn with_progress(failure: &Status, progress: &v1::IngestProgress) -> Status 
 pub fn of_request(status: Status) -> Status {
     if status.code() == Code::OutOfRange {
         let text = "a message is at most 1 MiB; send smaller batches";
-        return quota("MESSAGE_TOO_LARGE", "message bytes", text);
+        return quota(Reason::MessageTooLarge, "message bytes", text);
     }
     if status.code() == Code::Internal && status.message().contains("decode") {
         return not_protobuf();

@@ -11,6 +11,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::page;
 use crate::{
+    layers::{RequestContextLayer, RpcMetricsLayer},
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -39,6 +40,8 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
+        .layer(RpcMetricsLayer)
+        .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())
         .reset_fallback();
     Ok(grpc.merge(pages).layer(cors(cors_origins)))

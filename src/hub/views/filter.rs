@@ -10,7 +10,10 @@ use std::{
 
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 
-use crate::hub::{Feed, Globs, keys::KeyId};
+use crate::{
+    hub::{Feed, keys::KeyId},
+    model::Globs,
+};
 
 /// A filter with more keys than this is always a matter of the bitmap.
 const MAX_FEW: usize = 1_024;

@@ -17,11 +17,11 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
 
 use crate::{
+    layers::{Call, Over},
     proto::{
         message,
         v1::{self, publish_response::Event},
     },
-    rpc::stream::StreamGuard,
 };
 
 /// Answers that a device has not read. Beyond it nothing more is read of the device.
@@ -33,8 +33,8 @@ const ANSWER_OVERHEAD: usize = 128;
 #[derive(Debug)]
 pub(super) enum End {
     Done,
-    /// The server stops.
-    Stopping,
+    /// The server has to end it.
+    Over(Over),
     Failed(Status),
 }
 
@@ -64,12 +64,12 @@ pub(super) struct Queue {
 pub(in crate::rpc) struct Answers {
     items: mpsc::UnboundedReceiver<Item>,
     granted: Arc<AtomicU64>,
-    guard: StreamGuard,
+    call: Arc<Call>,
     /// Ends the task.
     _left: DropGuard,
 }
 
-pub(super) fn queue(guard: StreamGuard) -> (Queue, Answers) {
+pub(super) fn queue(call: Arc<Call>) -> (Queue, Answers) {
     #[expect(
         clippy::disallowed_methods,
         reason = "bounded in bytes: each answer has a permit"
@@ -86,7 +86,7 @@ pub(super) fn queue(guard: StreamGuard) -> (Queue, Answers) {
     let answers = Answers {
         items: taken,
         granted,
-        guard,
+        call,
         _left: left.drop_guard(),
     };
     (queue, answers)
@@ -148,14 +148,14 @@ impl Answers {
     fn end(&mut self, end: End) -> Option<Result<v1::PublishResponse, Status>> {
         self.items.close();
         match end {
-            End::Done => {
-                self.guard.set(None);
-                None
-            }
-            End::Stopping => {
-                self.guard.stopped();
+            End::Done => None,
+            End::Over(why) => {
+                if let Some(failure) = why.failure() {
+                    return Some(Err(failure));
+                }
+                self.call.stopped();
                 let reconnect = v1::Reconnect {
-                    reason: "the server stops".into(),
+                    reason: why.text().into(),
                     ..v1::Reconnect::default()
                 };
                 let answer = v1::PublishResponse {
@@ -164,10 +164,7 @@ impl Answers {
                 };
                 Some(Ok(message::padded_answer(answer)))
             }
-            End::Failed(failure) => {
-                self.guard.set(Some(&failure));
-                Some(Err(failure))
-            }
+            End::Failed(failure) => Some(Err(failure)),
         }
     }
 }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::{
     FutureExt as _, StreamExt as _,
-    future::BoxFuture,
+    future::{BoxFuture, Shared},
     stream::{Fuse, FuturesOrdered},
 };
 use tokio_stream::Stream;
@@ -28,9 +28,10 @@ use self::{
     answers::{End, Queue},
     command::Command,
 };
-use super::{Context, ingest, request, status, stream::StreamGuard};
+use super::{Context, ingest, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, Hello, Pending, ProducerGuard, Welcome},
+    layers::{Call, Over},
     model::{self, Principal},
     proto::{
         v1::{self, publish_response::Event},
@@ -48,13 +49,12 @@ type Appending = BoxFuture<'static, (Sent, Result<Pending, AppendError>)>;
 pub(super) fn start(
     context: Arc<Context>,
     messages: impl Stream<Item = Result<Bytes, Status>> + Send + Unpin + 'static,
-    principal: Principal,
-    guard: StreamGuard,
+    call: Arc<Call>,
 ) -> Answers {
-    let (queue, answers) = answers::queue(guard);
+    let (queue, answers) = answers::queue(Arc::clone(&call));
     tokio::spawn(async move {
         let left = queue.left();
-        let device = run(context, messages.fuse(), principal, queue);
+        let device = run(context, messages.fuse(), call, queue);
         tokio::select! {
             () = device => {}
             // Nobody reads the answers any more.
@@ -67,18 +67,19 @@ pub(super) fn start(
 async fn run(
     context: Arc<Context>,
     mut messages: Fuse<impl Stream<Item = Result<Bytes, Status>> + Unpin>,
-    principal: Principal,
+    call: Arc<Call>,
     queue: Queue,
 ) {
+    let mut over = call.over(&context.stopping);
     let first = tokio::select! {
         biased;
-        () = context.stopping.cancelled() => return queue.end(End::Stopping),
+        why = &mut over => return queue.end(End::Over(why)),
         first = messages.next() => first,
     };
     let Some(first) = first else {
         return queue.end(End::Done);
     };
-    match welcome(&context, first, principal).await {
+    match welcome(&context, first, call.principal()).await {
         Ok((feed, welcome)) => {
             let next = v1::Cursor {
                 feed: feed.name().to_string(),
@@ -99,6 +100,7 @@ async fn run(
                 acks: FuturesOrdered::new(),
                 appending: None,
                 received: 0,
+                over: over.shared(),
             };
             let end = device.run(messages).await;
             let Device { upload, queue, .. } = device;
@@ -141,6 +143,8 @@ struct Device {
     appending: Option<Appending>,
     /// Bytes of all messages since the hello.
     received: u64,
+    /// Why the server has to end it.
+    over: Shared<BoxFuture<'static, Over>>,
 }
 
 impl Device {
@@ -151,7 +155,7 @@ impl Device {
     ) -> End {
         let mut end = self.take_batches(&mut messages).await;
         drop(messages);
-        if let (Some(appending), End::Done | End::Stopping) = (self.appending.take(), &end)
+        if let (Some(appending), End::Done | End::Over(_)) = (self.appending.take(), &end)
             && let Err(failure) = self.appended(appending.await)
         {
             end = End::Failed(failure);
@@ -178,7 +182,7 @@ impl Device {
                 biased;
                 () = self.upload.fenced() => Err(status::append(&AppendError::Fenced)),
                 Some(answer) = self.acks.next() => self.answer(answer).await,
-                () = self.context.stopping.cancelled() => return End::Stopping,
+                why = self.over.clone() => return End::Over(why),
                 appended = some(&mut self.appending) => {
                     self.appending = None;
                     self.appended(appended)
@@ -273,11 +277,11 @@ impl Device {
 
     /// A device that does not read is not waited for when its stream is to end.
     async fn push(&mut self, event: Event, grants: u64) {
-        let (upload, stopping) = (&self.upload, &self.context.stopping);
+        let (upload, over) = (&self.upload, self.over.clone());
         let ending = async {
             tokio::select! {
                 () = upload.fenced() => {}
-                () = stopping.cancelled() => {}
+                _ = over => {}
             }
         };
         self.queue.push(event, grants, ending).await;

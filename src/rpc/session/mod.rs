@@ -16,18 +16,18 @@ pub use self::route::SessionRoute;
 pub(super) use self::said::Said;
 use super::{
     Context, status,
-    stream::StreamGuard,
     subscribe::{self, Following, Happening, Kind, MAX_SELECTORS, Opened, Who},
 };
 use crate::{
-    model::Principal,
+    errors::Reason,
+    layers::Call,
     proto::v1::{self, session_request::Command},
 };
 
 #[derive(Debug)]
 pub(super) struct Session {
     context: Arc<Context>,
-    principal: Principal,
+    call: Arc<Call>,
     following: Following,
     commands: Commands,
     /// To be sent before anything else.
@@ -37,14 +37,14 @@ pub(super) struct Session {
 impl Session {
     pub(super) fn new(
         context: &Arc<Context>,
-        principal: Principal,
+        call: Arc<Call>,
         requests: Streaming<v1::SessionRequest>,
     ) -> Result<Self, Status> {
         let nobody = v1::SubscribeRequest::default();
-        let who = Who::read(context, Arc::clone(&principal), &nobody)?;
+        let who = Who::read(context, Arc::clone(&call), &nobody)?;
         Ok(Self {
             context: Arc::clone(context),
-            principal,
+            call,
             following: Following::new(who, Kind::Session),
             commands: Commands::new(requests),
             said: VecDeque::new(),
@@ -53,36 +53,31 @@ impl Session {
 
     /// Answers and responses, until the client has left and no selector goes on, a failure, or the
     /// server's stop.
-    pub(super) fn into_stream(
-        mut self,
-        mut guard: StreamGuard,
-    ) -> impl Stream<Item = Result<Said, Status>> + Send {
+    pub(super) fn into_stream(mut self) -> impl Stream<Item = Result<Said, Status>> + Send {
         async_stream::stream! {
-            let stopping = self.context.stopping.clone().cancelled_owned();
-            tokio::pin!(stopping);
+            let mut over = self.call.over(&self.context.stopping);
             loop {
                 let next = tokio::select! {
                     biased;
-                    () = &mut stopping => {
-                        guard.stopped();
+                    why = &mut over => {
                         self.say_what_is_ready();
                         // The token goes on after these.
                         while let Some(said) = self.said.pop_front() {
                             yield Ok(said);
                         }
-                        yield Ok(Said::Response(self.following.reconnect("the server is stopping")));
+                        yield Ok(Said::Response(self.following.reconnect(why.text())));
+                        match why.failure() {
+                            Some(failure) => yield Err(failure),
+                            None => self.call.stopped(),
+                        }
                         return;
                     }
                     next = self.next() => next,
                 };
                 match next {
                     Ok(Some(said)) => yield Ok(said),
-                    Ok(None) => {
-                        guard.set(None);
-                        return;
-                    }
+                    Ok(None) => return,
                     Err(error) => {
-                        guard.set(Some(&error));
                         yield Err(error);
                         return;
                     }
@@ -151,7 +146,7 @@ impl Session {
     fn hello(&mut self, id: u64, hello: v1::SessionHello) -> Result<(), Status> {
         if self.following.selectors() > 0 {
             let text = "hello comes before any selector; remove the selectors first";
-            return Err(status::precondition("HELLO_TOO_LATE", "hello", text));
+            return Err(status::precondition(Reason::HelloTooLate, "hello", text));
         }
         let request = v1::SubscribeRequest {
             selectors: vec![],
@@ -160,13 +155,13 @@ impl Session {
             heartbeat_interval: hello.heartbeat_interval,
             subscriber: hello.subscriber,
         };
-        let (context, principal) = (Arc::clone(&self.context), Arc::clone(&self.principal));
+        let (context, call) = (Arc::clone(&self.context), Arc::clone(&self.call));
         let work = async move {
             let following = if request.resume_token.is_empty() {
-                let who = Who::read(&context, principal, &request);
+                let who = Who::read(&context, call, &request);
                 who.map(|who| Following::new(who, Kind::Session))
             } else {
-                subscribe::resumed(&context, request, principal, Kind::Session).await
+                subscribe::resumed(&context, request, call, Kind::Session).await
             };
             Done::Hello(following.map(Box::new))
         };

@@ -17,13 +17,9 @@ use tower::Service;
 
 use super::{Said, Session};
 use crate::{
+    layers::Call,
     proto::v1,
-    rpc::{
-        Context, MAX_MESSAGE_BYTES,
-        request::{is_compressed, principal_of},
-        stream::StreamGuard,
-        subscribe::respond,
-    },
+    rpc::{Context, MAX_MESSAGE_BYTES, request::is_compressed, subscribe::respond},
 };
 
 const PATH: &str = "/ringfeed.v1.FeedService/Session";
@@ -71,17 +67,13 @@ where
 }
 
 fn answer(context: &Arc<Context>, request: http::Request<Body>) -> http::Response<Body> {
-    let guard = StreamGuard::open("Session");
     let (parts, body) = request.into_parts();
-    let caller = principal_of(&parts.extensions);
+    let call = Call::of(&parts.extensions);
     let decoder = Codec::default().decoder();
     let requests = Streaming::new_request(decoder, body, None, Some(MAX_MESSAGE_BYTES));
-    match Session::new(context, caller, requests) {
-        Ok(session) => respond(pieces(session.into_stream(guard))),
-        Err(status) => {
-            guard.end(Some(&status));
-            status.into_http()
-        }
+    match Session::new(context, call, requests) {
+        Ok(session) => respond(pieces(session.into_stream())),
+        Err(status) => status.into_http(),
     }
 }
 

@@ -8,8 +8,8 @@ use std::{
 use prost::Message as _;
 
 use crate::{
-    hub::{Carried, End, Feed, Globs, Hub, Resume, Start, Wanted},
-    model::{self, Cursor, FeedName},
+    hub::{Carried, End, Feed, Hub, Resume, Start, Wanted},
+    model::{self, Cursor, FeedName, Globs},
     proto::v1,
     rpc::token::KeptFeed,
 };

@@ -24,8 +24,8 @@ pub(super) use self::{
     open::{Opened, Who},
     outgoing::Outgoing,
 };
-use super::{Context, status, stream::StreamGuard, token};
-use crate::{model::Principal, proto::v1};
+use super::{Context, status, token};
+use crate::{layers::Call, proto::v1};
 
 /// Selectors of one stream.
 pub(super) const MAX_SELECTORS: usize = 64;
@@ -38,15 +38,15 @@ pub(super) struct Subscription(Following);
 pub(super) async fn open(
     context: &Arc<Context>,
     request: v1::SubscribeRequest,
-    principal: Principal,
+    call: Arc<Call>,
 ) -> Result<Subscription, Status> {
     let invalid = |message| Err(status::invalid_argument("selectors", message));
     match (request.resume_token.is_empty(), request.selectors.len()) {
         (true, 0) => invalid("is empty; say what to follow, or send a resume_token"),
-        (true, 1..=MAX_SELECTORS) => anew(context, &request, principal).await,
+        (true, 1..=MAX_SELECTORS) => anew(context, &request, call).await,
         (true, _) => invalid("has more than 64 entries; open another stream"),
         (false, 0) => {
-            let following = resumed(context, request, principal, Kind::Subscribe).await;
+            let following = resumed(context, request, call, Kind::Subscribe).await;
             Ok(Subscription(following?))
         }
         (false, _) => invalid("and resume_token exclude each other; send one of them"),
@@ -56,9 +56,9 @@ pub(super) async fn open(
 async fn anew(
     context: &Arc<Context>,
     request: &v1::SubscribeRequest,
-    principal: Principal,
+    call: Arc<Call>,
 ) -> Result<Subscription, Status> {
-    let who = Who::read(context, principal, request)?;
+    let who = Who::read(context, call, request)?;
     let mut following = Following::new(who, Kind::Subscribe);
     for (id, selector) in (0..).zip(&request.selectors) {
         let path = format!("selectors[{id}]");
@@ -72,7 +72,7 @@ async fn anew(
 pub(super) async fn resumed(
     context: &Arc<Context>,
     mut request: v1::SubscribeRequest,
-    principal: Principal,
+    call: Arc<Call>,
     kind: Kind,
 ) -> Result<Following, Status> {
     let token = token::read(context.hub.secret(), &request.resume_token)?;
@@ -82,7 +82,7 @@ pub(super) async fn resumed(
     if request.subscriber.is_empty() {
         request.subscriber = before.subscriber;
     }
-    let who = Who::read(context, principal, &request)?;
+    let who = Who::read(context, call, &request)?;
     let mut following = Following::new(who, kind);
     for kept in &token.selectors {
         let opened = Opened::resumed(following.who(), kept).await?;
@@ -93,25 +93,24 @@ pub(super) async fn resumed(
 
 impl Subscription {
     /// The responses, until the end that was asked for, a failure, or the server's stop.
-    pub(super) fn into_stream(
-        self,
-        mut guard: StreamGuard,
-    ) -> impl Stream<Item = Result<Outgoing, Status>> + Send {
+    pub(super) fn into_stream(self) -> impl Stream<Item = Result<Outgoing, Status>> + Send {
         let Self(mut following) = self;
         async_stream::stream! {
             // One wait for all of the stream: a new one each time would queue up anew.
-            let stopping = following.who().context.stopping.clone().cancelled_owned();
-            tokio::pin!(stopping);
+            let mut over = following.who().over();
             loop {
                 let next = tokio::select! {
                     biased;
-                    () = &mut stopping => {
-                        guard.stopped();
+                    why = &mut over => {
                         // The token goes on after these.
                         while let Some(response) = following.pop_ready() {
                             yield Ok(response);
                         }
-                        yield Ok(following.reconnect("the server is stopping"));
+                        yield Ok(following.reconnect(why.text()));
+                        match why.failure() {
+                            Some(failure) => yield Err(failure),
+                            None => following.who().call.stopped(),
+                        }
                         return;
                     }
                     next = following.next() => next,
@@ -120,12 +119,8 @@ impl Subscription {
                     Ok(Happening::Response(response)) => yield Ok(response),
                     // Of a Session only.
                     Ok(Happening::Ended(..)) => {}
-                    Ok(Happening::Over) => {
-                        guard.set(None);
-                        return;
-                    }
+                    Ok(Happening::Over) => return,
                     Err(error) => {
-                        guard.set(Some(&error));
                         yield Err(error);
                         return;
                     }

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::BoxFuture;
 use tonic::Status;
 
 use super::{
@@ -10,7 +11,8 @@ use super::{
 };
 use crate::{
     hub::{Begun, CursorKey, Feed, Registration, Start, Wanted},
-    model::{FeedName, Principal},
+    layers::{Call, Over},
+    model::FeedName,
     proto::{convert::wire_duration, v1},
     rpc::{
         Context, request,
@@ -29,6 +31,7 @@ const HEARTBEATS: std::ops::RangeInclusive<Duration> =
 #[derive(Clone, Debug)]
 pub(in crate::rpc) struct Who {
     pub(in crate::rpc) context: Arc<Context>,
+    pub(in crate::rpc) call: Arc<Call>,
     pub(in crate::rpc) key: CursorKey,
     pub(super) infos: Infos,
     /// As asked for.
@@ -46,7 +49,7 @@ impl Who {
     /// Reads what a request says beside its selectors.
     pub(in crate::rpc) fn read(
         context: &Arc<Context>,
-        principal: Principal,
+        call: Arc<Call>,
         request: &v1::SubscribeRequest,
     ) -> Result<Self, Status> {
         let subscriber = request::subscriber_name(&request.subscriber)?;
@@ -54,9 +57,10 @@ impl Who {
         Ok(Self {
             context: Arc::clone(context),
             key: CursorKey {
-                principal,
+                principal: call.principal(),
                 subscriber,
             },
+            call,
             infos: if request.include_info {
                 Infos::Sent
             } else {
@@ -64,6 +68,11 @@ impl Who {
             },
             heartbeat: heartbeat.transpose()?,
         })
+    }
+
+    /// Comes back when the server has to end the stream.
+    pub(in crate::rpc) fn over(&self) -> BoxFuture<'static, Over> {
+        self.call.over(&self.context.stopping)
     }
 
     /// Time between heartbeats.

@@ -20,12 +20,9 @@ use tower::Service;
 
 use super::{Outgoing, body::respond, open};
 use crate::{
+    layers::Call,
     proto::v1,
-    rpc::{
-        Context, MAX_MESSAGE_BYTES,
-        request::{is_compressed, principal},
-        stream::StreamGuard,
-    },
+    rpc::{Context, MAX_MESSAGE_BYTES, request::is_compressed},
 };
 
 const PATH: &str = "/ringfeed.v1.FeedService/Subscribe";
@@ -77,17 +74,13 @@ async fn answer(context: &Arc<Context>, request: http::Request<Body>) -> http::R
         Ok(request) => request,
         Err(status) => return status.into_http(),
     };
-    let guard = StreamGuard::open("Subscribe");
-    let caller = principal(&request);
-    match open(context, request.into_inner(), caller).await {
+    let call = Call::of(request.extensions());
+    match open(context, request.into_inner(), call).await {
         Ok(subscription) => {
-            let responses = subscription.into_stream(guard);
+            let responses = subscription.into_stream();
             respond(responses.map(|next| next.map(Outgoing::message)))
         }
-        Err(status) => {
-            guard.end(Some(&status));
-            status.into_http()
-        }
+        Err(status) => status.into_http(),
     }
 }
 

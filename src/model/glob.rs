@@ -56,7 +56,7 @@ impl PartialEq for Globs {
 impl Eq for Globs {}
 
 /// One glob.
-pub(super) fn compile(text: &str) -> Result<GlobMatcher, InvalidGlob> {
+pub fn compile_glob(text: &str) -> Result<GlobMatcher, InvalidGlob> {
     Ok(parse(text)?.compile_matcher())
 }
 
