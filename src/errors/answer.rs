@@ -13,7 +13,7 @@ pub const DOMAIN: &str = "ringfeed";
 /// A larger status does not reach all clients: HTTP/2 peers bound headers at 16 KiB.
 const MAX_MESSAGE_BYTES: usize = 400;
 /// Each text in details; they are few.
-const MAX_DETAIL_BYTES: usize = 160;
+const MAX_DETAIL_BYTES: usize = 128;
 /// The longest key.
 const MAX_FACT_BYTES: usize = 256;
 
@@ -102,7 +102,7 @@ impl Answer {
     }
 
     pub fn status(mut self) -> Status {
-        let name = self.named.unwrap_or(self.reason.name());
+        let name = self.named.unwrap_or_else(|| self.reason.name());
         self.details.set_error_info(name, DOMAIN, self.facts);
         let message = shorten(&self.message, MAX_MESSAGE_BYTES);
         Status::with_error_details(self.reason.code(), message, self.details)

@@ -135,7 +135,6 @@ impl Reason {
     }
 
     #[rustfmt::skip]
-    #[expect(clippy::too_many_lines, reason = "a table")]
     const fn row(self) -> (&'static str, Code, Again, &'static str) {
         use Again::{After, Backoff, Changed, Resume};
         match self {

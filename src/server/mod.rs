@@ -8,5 +8,9 @@ mod prometheus;
 mod routes;
 mod serve;
 
-pub use config::{Config, ConfigError, EngineKind, LogFormat, Reachable, Size, Time};
+pub use config::{
+    AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
+    JwtConfig, LimitsConfig, LogConfig, LogFormat, RateConfig, Reachable, Size, StoreConfig, Time,
+    TlsConfig, TraceConfig,
+};
 pub use serve::{ServeError, Server};

@@ -29,6 +29,10 @@ async fn context(feeds: &[&str], options: HubOptions) -> Arc<Context> {
     })
 }
 
+fn call() -> Arc<Call> {
+    Call::of(&http::Extensions::new())
+}
+
 fn from_the_beginning(feeds: &[&str]) -> v1::SubscribeRequest {
     let selector = |feed: &&str| v1::Selector {
         feed: (*feed).into(),
@@ -71,9 +75,9 @@ async fn store(context: &Context, feed: &str, count: usize, bytes: usize) {
 async fn a_stream_that_waits_is_small() {
     let context = context(&["f"], HubOptions::default()).await;
     let request = from_the_beginning(&["f"]);
-    let subscription = open(&context, request, "me".into()).await.unwrap();
+    let subscription = open(&context, request, call()).await.unwrap();
     let leg = size_of::<Leg>();
-    let stream = subscription.into_stream(StreamGuard::open("Subscribe"));
+    let stream = subscription.into_stream();
     let size = size_of_val(&stream);
     assert!(leg <= 400, "a selector of {leg} bytes");
     assert!(size <= 1_500, "a stream of {size} bytes");
@@ -95,8 +99,8 @@ async fn what_is_live_comes_at_once_beside_a_backlog() {
             store(&context, "backlog", 60, 3_000).await;
         }
         let request = from_the_beginning(&["backlog", "live"]);
-        let subscription = open(&context, request, "me".into()).await.unwrap();
-        let stream = subscription.into_stream(StreamGuard::open("Subscribe"));
+        let subscription = open(&context, request, call()).await.unwrap();
+        let stream = subscription.into_stream();
         tokio::pin!(stream);
         let mut next = async || {
             let response = stream.next().await.unwrap().unwrap().response();

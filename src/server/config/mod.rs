@@ -1,22 +1,33 @@
 //! The settings of a server: defaults, then the file, then the environment, then flags.
 
+mod auth;
+mod network;
+mod sections;
+mod trace;
+mod units;
+
 use std::{
-    fmt,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use bytesize::ByteSize;
 use figment::{
     Figment,
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
+    network::{ClientAuth, RateConfig, TlsConfig},
+    sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
+    trace::TraceConfig,
+    units::{Size, Time},
+};
 use crate::{
     hub::{AutoCreate, HubOptions},
-    model::{Retention, Visibility},
+    model::Retention,
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
 
@@ -68,6 +79,8 @@ pub struct Config {
     pub plaintext: bool,
     /// Beyond loopback, callers need no token only when that is said here.
     pub anonymous: bool,
+    /// Host names that may be asked for, beside addresses; none: on loopback its names, else all.
+    pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call from elsewhere.
     pub cors_origins: Vec<String>,
     pub heartbeat: Time,
@@ -76,131 +89,12 @@ pub struct Config {
     pub feeds: FeedsConfig,
     pub limits: LimitsConfig,
     pub log: LogConfig,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct StoreConfig {
-    /// Bytes of all rings together.
-    pub max_total_bytes: Size,
-    /// Bytes of blocks read lately that are kept in memory.
-    pub cache_bytes: Size,
-    /// Uploads are refused when less is left on the disk.
-    pub reserve_bytes: Size,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct FeedsConfig {
-    /// Bytes of a ring whose creator names none.
-    pub ring_bytes: Size,
-    pub visibility: Visibility,
-    /// Absent: on loopback.
-    pub auto_create: Option<AutoCreate>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LimitsConfig {
-    pub record_bytes: Size,
-    pub key_bytes: Size,
-    pub feeds: usize,
-    pub keys_per_feed: usize,
-    /// Bytes of a feed's last records; beyond it new keys are refused.
-    pub latest_bytes_per_feed: Size,
-    pub producers_per_feed: usize,
-    /// Named cursors of subscribers.
-    pub cursors_per_feed: usize,
-    pub event_time_ahead: Time,
-    pub window_bytes: Size,
-    pub view_bytes: Size,
-    pub pending_bytes: Size,
-    /// Bytes that a device may have in flight in Publish.
-    pub publish_window: Size,
-    pub streams_per_connection: u32,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct LogConfig {
-    pub format: LogFormat,
-    /// For instance `info` or `ringfeed=debug,h2=warn`.
-    pub level: String,
-}
-
-/// Bytes as people write them: `256MiB`, `60000B`. Shown exactly, in the largest unit that fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Size(pub u64);
-
-impl Size {
-    const fn mib(n: u64) -> Self {
-        Self(n << 20)
-    }
-}
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-        let fits = units
-            .into_iter()
-            .find(|(bits, _)| self.0 > 0 && self.0.is_multiple_of(1 << bits));
-        let (bits, unit) = fits.unwrap_or((0, "B"));
-        write!(f, "{}{unit}", self.0 >> bits)
-    }
-}
-
-impl std::str::FromStr for Size {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let size: ByteSize = text.parse()?;
-        Ok(Self(size.as_u64()))
-    }
-}
-
-impl Serialize for Size {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Size {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        ByteSize::deserialize(from).map(|size| Self(size.as_u64()))
-    }
-}
-
-/// A duration as people write it: `10s`, `1h 30m`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Time(pub Duration);
-
-impl fmt::Display for Time {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match jiff::SignedDuration::try_from(self.0) {
-            Ok(duration) => write!(f, "{duration:#}"),
-            Err(_) => write!(f, "{}s", self.0.as_secs()),
-        }
-    }
-}
-
-impl Serialize for Time {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let parsed = text
-            .parse::<jiff::SignedDuration>()
-            .ok()
-            .and_then(|d| d.try_into().ok());
-        let help = || format!("\"{text}\" is no duration; write for instance \"10s\" or \"24h\"");
-        parsed
-            .map(Self)
-            .ok_or_else(|| serde::de::Error::custom(help()))
-    }
+    pub tls: TlsConfig,
+    pub auth: AuthConfig,
+    pub trace: TraceConfig,
+    /// Names that callers may say to x-feature-flags.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub feature_flags: Vec<FlagConfig>,
 }
 
 impl Default for Config {
@@ -213,6 +107,7 @@ impl Default for Config {
             engine: EngineKind::Sled,
             plaintext: false,
             anonymous: false,
+            allowed_hosts: vec![],
             cors_origins: vec![],
             heartbeat: Time(Duration::from_secs(10)),
             shutdown_deadline: Time(Duration::from_secs(10)),
@@ -220,55 +115,10 @@ impl Default for Config {
             feeds: FeedsConfig::default(),
             limits: LimitsConfig::default(),
             log: LogConfig::default(),
-        }
-    }
-}
-
-impl Default for StoreConfig {
-    fn default() -> Self {
-        Self {
-            max_total_bytes: Size(10 << 30),
-            cache_bytes: Size::mib(32),
-            reserve_bytes: Size::mib(64),
-        }
-    }
-}
-
-impl Default for FeedsConfig {
-    fn default() -> Self {
-        Self {
-            ring_bytes: Size::mib(256),
-            visibility: Visibility::Durable,
-            auto_create: None,
-        }
-    }
-}
-
-impl Default for LimitsConfig {
-    fn default() -> Self {
-        Self {
-            record_bytes: Size(MAX_RECORD_BYTES as u64),
-            key_bytes: Size(256),
-            feeds: 1_000,
-            keys_per_feed: 100_000,
-            latest_bytes_per_feed: Size::mib(64),
-            producers_per_feed: 10_000,
-            cursors_per_feed: 10_000,
-            event_time_ahead: Time(Duration::from_secs(24 * 3_600)),
-            window_bytes: Size::mib(64),
-            view_bytes: Size::mib(512),
-            pending_bytes: Size::mib(32),
-            publish_window: Size::mib(1),
-            streams_per_connection: 10_000,
-        }
-    }
-}
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            format: LogFormat::Human,
-            level: "info".into(),
+            tls: TlsConfig::default(),
+            auth: AuthConfig::default(),
+            trace: TraceConfig::default(),
+            feature_flags: vec![],
         }
     }
 }
@@ -414,7 +264,7 @@ impl Config {
         }
     }
 
-    pub(super) fn sled_options(&self) -> SledOptions {
+    pub(in crate::server) fn sled_options(&self) -> SledOptions {
         SledOptions {
             cache_bytes: usize::try_from(self.store.cache_bytes.0).unwrap_or(usize::MAX),
             reserve_bytes: self.store.reserve_bytes.0,
@@ -442,7 +292,7 @@ mod tests {
 
     #[test]
     fn the_example_documents_every_entry_with_its_default() {
-        let example = include_str!("../../ringfeed.example.toml");
+        let example = include_str!("../../../ringfeed.example.toml");
         assert_eq!(parse(example).unwrap(), Config::default());
         let shown: toml::Table =
             toml::from_str(&toml::to_string(&Config::default()).unwrap()).unwrap();
