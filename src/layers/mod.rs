@@ -7,6 +7,7 @@
 
 mod call;
 mod caller;
+mod certificate;
 mod messages;
 mod peer;
 mod request_context;
@@ -17,6 +18,7 @@ mod watched;
 pub use self::{
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
+    certificate::certificate_name,
     peer::{Peer, Security},
     request_context::RequestContextLayer,
     rpc::{Kind, Needs, RPCS, Rpc},

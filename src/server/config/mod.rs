@@ -203,6 +203,7 @@ impl Config {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
         }
+        self.tls.check()?;
         self.check_exposure()
     }
 
@@ -218,7 +219,7 @@ impl Config {
                 flag,
             })
         };
-        if !self.plaintext {
+        if !self.plaintext && !self.tls.is_on() {
             return exposed("traffic would be unencrypted", "--plaintext");
         }
         if !self.anonymous {
