@@ -252,6 +252,16 @@ pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
     counter!("ringfeed_streams_ended_total", "rpc" => rpc, "reason" => reason).increment(1);
 }
 
+/// `reason` is of a closed set: `layers/authenticate/refusal`.
+pub fn count_auth_failure(reason: &'static str) {
+    counter!("ringfeed_auth_failures_total", "reason" => reason).increment(1);
+}
+
+/// Of tokens or keys that changed; `result`: `ok` or `failed`.
+pub fn count_auth_reload(source: &'static str, result: &'static str) {
+    counter!("ringfeed_auth_reloads_total", "source" => source, "result" => result).increment(1);
+}
+
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
@@ -270,7 +280,7 @@ pub fn describe() {
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 21] = [
+const COUNTERS: [(&str, &str); 23] = [
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -292,6 +302,8 @@ const COUNTERS: [(&str, &str); 21] = [
     ("ringfeed_rpc_received_bytes_total", "Bytes received, counted when their call ends."),
     ("ringfeed_rpc_sent_bytes_total", "Bytes sent, counted when their call ends."),
     ("ringfeed_streams_ended_total", "Streams ended, by reason."),
+    ("ringfeed_auth_failures_total", "Callers that could not show who they are, by reason."),
+    ("ringfeed_auth_reloads_total", "Changed tokens and keys, by where they come from and whether they could be taken."),
 ];
 
 #[rustfmt::skip]

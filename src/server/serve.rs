@@ -15,13 +15,14 @@ use tonic_health::server::HealthReporter;
 
 use super::{
     admin::{self, Readiness, Ready},
-    config::{Config, EngineKind},
+    config::{Config, ConfigError, EngineKind},
     gather::Gather,
     prometheus,
     routes::{self, ReflectionError},
 };
 use crate::{
     hub::Hub,
+    layers::Authenticator,
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -49,6 +50,8 @@ pub enum ServeError {
         source: io::Error,
     },
     #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Metrics(#[from] BuildError),
@@ -71,12 +74,14 @@ pub struct Server {
     metrics_listener: TcpListener,
     metrics: PrometheusHandle,
     ready: Readiness,
+    authenticator: Arc<Authenticator>,
 }
 
 impl Server {
     /// Binds both listeners and opens the store.
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
+        let authenticator = Arc::new(config.authenticator()?);
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -91,6 +96,7 @@ impl Server {
             metrics_listener,
             metrics,
             ready,
+            authenticator,
         })
     }
 
@@ -115,13 +121,19 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, health_service, &self.config.cors_origins)?;
+        let router = routes::router(
+            context,
+            Arc::clone(&self.authenticator),
+            health_service,
+            &self.config.cors_origins,
+        )?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let background = [
             spawn_admin(self.metrics_listener, admin),
             spawn_housekeeping(Arc::clone(&self.hub), self.metrics.clone()),
+            tokio::spawn(self.authenticator.watch()),
         ];
         let cut = CancellationToken::new();
         let transport = transport(&self.config)
