@@ -286,6 +286,16 @@ pub fn count_request_refused(reason: &'static str) {
     counter!("ringfeed_requests_refused_total", "reason" => reason).increment(1);
 }
 
+/// `reason` is of a closed set: `layers/authenticate/refusal`.
+pub fn count_auth_failure(reason: &'static str) {
+    counter!("ringfeed_auth_failures_total", "reason" => reason).increment(1);
+}
+
+/// Of tokens or keys that changed; `result`: `ok` or `failed`.
+pub fn count_auth_reload(source: &'static str, result: &'static str) {
+    counter!("ringfeed_auth_reloads_total", "source" => source, "result" => result).increment(1);
+}
+
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
@@ -293,18 +303,18 @@ pub fn set_build_info(version: &'static str, engine: &'static str) {
 /// Gives each metric its help text in the scrape.
 pub fn describe() {
     for (name, text) in COUNTERS {
-        describe_counter!(name, text);
+        describe_counter!(*name, *text);
     }
     for (name, text) in GAUGES {
-        describe_gauge!(name, text);
+        describe_gauge!(*name, *text);
     }
     for (name, text) in HISTOGRAMS {
-        describe_histogram!(name, text);
+        describe_histogram!(*name, *text);
     }
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 26] = [
+const COUNTERS: &[(&str, &str)] = &[
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -331,10 +341,12 @@ const COUNTERS: [(&str, &str); 26] = [
     ("ringfeed_tls_handshake_failures_total", "TLS handshakes that failed."),
     ("ringfeed_tls_reloads_total", "Changes of the certificate files, by result."),
     ("ringfeed_requests_refused_total", "Requests that came to no call and no page, by reason."),
+    ("ringfeed_auth_failures_total", "Callers that could not show who they are, by reason."),
+    ("ringfeed_auth_reloads_total", "Changed tokens and keys, by where they come from and whether they could be taken."),
 ];
 
 #[rustfmt::skip]
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: &[(&str, &str)] = &[
     ("ringfeed_oldest_offset", "Oldest offset that can be read."),
     ("ringfeed_next_offset", "One beyond the newest offset."),
     ("ringfeed_ring_bytes", "Bytes in the ring."),
@@ -354,7 +366,7 @@ const GAUGES: [(&str, &str); 16] = [
 ];
 
 #[rustfmt::skip]
-const HISTOGRAMS: [(&str, &str); 5] = [
+const HISTOGRAMS: &[(&str, &str)] = &[
     ("ringfeed_append_to_ack_seconds", "From taking a batch in to its acknowledgement."),
     ("ringfeed_append_to_send_seconds", "From taking a record in to handing it to a subscriber."),
     ("ringfeed_source_delay_seconds", "Ingest time less event time; below 0: the source's clock is ahead."),

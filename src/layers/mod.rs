@@ -5,6 +5,7 @@
 //! request_context -> trace -> rpc_metrics -> access_log -> load -> authenticate -> authorize -> rate_limit -> rpc/
 //! ```
 
+mod authenticate;
 mod call;
 mod caller;
 mod certificate;
@@ -13,9 +14,15 @@ mod peer;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
+mod trusted;
 mod watched;
 
 pub use self::{
+    authenticate::{
+        Anonymous, AuthError, AuthOptions, AuthenticateLayer, Authenticator, Certificates, Grant,
+        InvalidGrant, Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText,
+        principal_fault, write_private,
+    },
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
     certificate::certificate_name,
@@ -23,4 +30,5 @@ pub use self::{
     request_context::RequestContextLayer,
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,
+    trusted::{InvalidNetwork, TrustedProxies},
 };

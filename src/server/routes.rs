@@ -11,7 +11,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::page;
 use crate::{
-    layers::{RequestContextLayer, RpcMetricsLayer},
+    layers::{AuthenticateLayer, Authenticator, RequestContextLayer, RpcMetricsLayer},
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -25,6 +25,7 @@ pub struct ReflectionError(#[from] tonic_reflection::server::Error);
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
+    authenticator: Arc<Authenticator>,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
 ) -> Result<Router, ReflectionError> {
@@ -40,6 +41,7 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
+        .layer(AuthenticateLayer::new(authenticator))
         .layer(RpcMetricsLayer)
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())

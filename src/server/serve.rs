@@ -14,7 +14,7 @@ use tonic_health::server::HealthReporter;
 
 use super::{
     admin::{self, Readiness, Ready},
-    config::{Config, EngineKind},
+    config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
     listen, prometheus,
     routes::{self, ReflectionError},
@@ -23,6 +23,7 @@ use super::{
 };
 use crate::{
     hub::Hub,
+    layers::Authenticator,
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -41,6 +42,8 @@ pub enum ServeError {
         address: SocketAddr,
         source: io::Error,
     },
+    #[error(transparent)]
+    Config(#[from] ConfigError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
@@ -65,6 +68,7 @@ pub struct Server {
     metrics_listener: TcpListener,
     metrics: PrometheusHandle,
     ready: Readiness,
+    authenticator: Arc<Authenticator>,
 }
 
 impl Server {
@@ -72,6 +76,7 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
+        let authenticator = Arc::new(config.authenticator()?);
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -87,6 +92,7 @@ impl Server {
             metrics_listener,
             metrics,
             ready,
+            authenticator,
         })
     }
 
@@ -116,13 +122,19 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, health_service, &self.config.cors_origins)?;
+        let router = routes::router(
+            context,
+            Arc::clone(&self.authenticator),
+            health_service,
+            &self.config.cors_origins,
+        )?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![
             spawn_admin(self.metrics_listener, admin),
             spawn_housekeeping(Arc::clone(&self.hub), self.metrics.clone()),
+            tokio::spawn(self.authenticator.watch()),
         ];
         background.extend(self.tls.clone().map(|tls| tokio::spawn(tls.follow())));
         let limits = &self.config.limits;
