@@ -5,6 +5,7 @@
 //! request_context -> trace -> rpc_metrics -> access_log -> load -> authenticate -> authorize -> rate_limit -> rpc/
 //! ```
 
+mod authorize;
 mod call;
 mod caller;
 mod messages;
@@ -15,6 +16,7 @@ mod rpc_metrics;
 mod watched;
 
 pub use self::{
+    authorize::AuthorizeLayer,
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
     peer::{Peer, Security},
