@@ -6,6 +6,7 @@
 //! ```
 
 mod authenticate;
+mod authorize;
 mod call;
 mod caller;
 mod certificate;
@@ -23,6 +24,7 @@ pub use self::{
         InvalidGrant, Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText,
         principal_fault, write_private,
     },
+    authorize::AuthorizeLayer,
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
     certificate::certificate_name,

@@ -7,11 +7,11 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{Context, request, status};
+use super::{Context, access, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey, Refused},
+    hub::{Ack, AppendError, Batch, Feed, KeyGate, Mode, ProducerGuard, ProducerKey, Refused},
     layers::Call,
-    model::{self, FeedName, Principal, Span},
+    model::{self, Action, FeedName, Span},
     proto::{v1, wire::IngestMessage},
 };
 
@@ -33,8 +33,9 @@ pub(super) async fn run(
     let mut messages = messages.fuse();
     let mut upload = Upload {
         context,
-        principal: call.principal(),
+        call,
         target: None,
+        gate: KeyGate::open(),
         connected: None,
         records: 0,
         gathered: None,
@@ -77,8 +78,10 @@ pub(super) async fn run(
 /// One upload: where its records go, as the messages said so far.
 struct Upload<'a> {
     context: &'a Context,
-    principal: Principal,
+    call: &'a Call,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
+    /// What may be written to the target's feed.
+    gate: KeyGate,
     connected: Option<ProducerGuard>,
     records: u64,
     gathered: Option<Gathered>,
@@ -135,7 +138,8 @@ impl Upload<'_> {
         if let Some(gathered) = &mut self.gathered {
             let limits = self.context.hub.limits(gathered.now);
             let (feed, now) = (&gathered.feed, gathered.now);
-            gathered.batch.check(feed, message.records(), &limits, now);
+            let (gate, records) = (&mut self.gate, message.records());
+            gathered.batch.check_at(gate, feed, records, &limits, now);
             self.records += message.count as u64;
         }
         Ok(())
@@ -230,6 +234,7 @@ impl Upload<'_> {
             (Some((current, _)), "") => current.name().clone(),
             (_, feed) => request::feed_name("feed", feed)?,
         };
+        let keys = access::keys(self.call, Action::Ingest, &name)?;
         let feed = self.context.hub.feed_for_append(&name).await;
         let feed = feed.map_err(|e| status::catalog(&e))?;
         let key = match (message.producer, &self.target) {
@@ -237,7 +242,7 @@ impl Upload<'_> {
             ("", Some((_, key))) => key.clone(),
             (producer, _) => Some(ProducerKey {
                 producer: request::producer_name("producer", producer)?,
-                principal: Arc::clone(&self.principal),
+                principal: self.call.principal(),
             }),
         };
         let hub = &self.context.hub;
@@ -245,6 +250,7 @@ impl Upload<'_> {
         let connected = connected.map(|key| hub.connect_producer(&feed, key, None));
         self.connected = connected.transpose().map_err(|e| status::append(&e))?;
         self.target = Some((Arc::clone(&feed), key.clone()));
+        self.gate = KeyGate::new(keys);
         Ok((feed, key))
     }
 }

@@ -28,11 +28,11 @@ use self::{
     answers::{End, Queue},
     command::Command,
 };
-use super::{Context, ingest, request, status};
+use super::{Context, access, ingest, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Hello, Pending, ProducerGuard, Welcome},
+    hub::{Ack, AppendError, Batch, Feed, Hello, KeyGate, Pending, ProducerGuard, Welcome, Will},
     layers::{Call, Over},
-    model::{self, Principal},
+    model::{self, Action, Keys},
     proto::{
         v1::{self, publish_response::Event},
         wire::PublishMessage,
@@ -79,8 +79,8 @@ async fn run(
     let Some(first) = first else {
         return queue.end(End::Done);
     };
-    match welcome(&context, first, call.principal()).await {
-        Ok((feed, welcome)) => {
+    match welcome(&context, first, &call).await {
+        Ok((feed, keys, welcome)) => {
             let next = v1::Cursor {
                 feed: feed.name().to_string(),
                 epoch: feed.epoch(),
@@ -96,6 +96,7 @@ async fn run(
                 context,
                 feed,
                 upload: welcome.upload,
+                gate: KeyGate::new(keys),
                 queue,
                 acks: FuturesOrdered::new(),
                 appending: None,
@@ -116,8 +117,8 @@ async fn run(
 async fn welcome(
     context: &Context,
     first: Result<Bytes, Status>,
-    principal: Principal,
-) -> Result<(Arc<Feed>, Welcome), Status> {
+    call: &Call,
+) -> Result<(Arc<Feed>, Keys, Welcome), Status> {
     let first = first.map_err(status::of_request)?;
     let Command::Hello(hello) = Command::read(first)? else {
         let text = "is missing: the first message says who publishes";
@@ -125,11 +126,14 @@ async fn welcome(
     };
     let name = request::feed_name("hello.feed", &hello.feed)?;
     let limits = context.hub.limits(model::now());
-    let hello: Hello = command::hello(hello, principal, &limits)?;
+    let hello: Hello = command::hello(hello, call.principal(), &limits)?;
+    let keys = access::keys(call, Action::Ingest, &name)?;
+    let will = hello.will.iter().map(Will::key);
+    access::each_key(&keys, Action::Ingest, &name, will)?;
     let feed = context.hub.feed_for_append(&name).await;
     let feed = feed.map_err(|e| status::catalog(&e))?;
     let welcome = context.hub.hello(&feed, hello).await;
-    Ok((feed, welcome.map_err(|e| status::append(&e))?))
+    Ok((feed, keys, welcome.map_err(|e| status::append(&e))?))
 }
 
 /// A device that said hello.
@@ -137,6 +141,7 @@ struct Device {
     context: Arc<Context>,
     feed: Arc<Feed>,
     upload: ProducerGuard,
+    gate: KeyGate,
     queue: Queue,
     acks: Acks,
     /// The batch that waits for room in the hub.
@@ -232,7 +237,8 @@ impl Device {
         let mut batch = Batch::new(Some(numbered), mode, message.count, message.record_bytes)
             .under(&self.upload);
         let limits = self.context.hub.limits(now);
-        batch.check(&self.feed, message.records(), &limits, now);
+        let (gate, records) = (&mut self.gate, message.records());
+        batch.check_at(gate, &self.feed, records, &limits, now);
         let sent = Sent {
             first_sequence: message.first_sequence,
             bytes,
