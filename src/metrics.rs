@@ -252,6 +252,23 @@ pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
     counter!("ringfeed_streams_ended_total", "rpc" => rpc, "reason" => reason).increment(1);
 }
 
+/// `quota`: `calls`, `records`, `bytes` or `streams`.
+pub fn count_rate_limited(quota: &'static str) {
+    counter!("ringfeed_rate_limited_total", "quota" => quota).increment(1);
+}
+
+/// `what`: `streams` or `incomplete_bytes`.
+pub fn count_overloaded(what: &'static str) {
+    counter!("ringfeed_overloaded_total", "what" => what).increment(1);
+}
+
+/// Looked up once: it moves with each piece of a large message.
+static INCOMPLETE_BYTES: LazyLock<Gauge> = LazyLock::new(|| gauge!("ringfeed_incomplete_bytes"));
+
+pub fn move_incomplete_bytes(from: u64, to: u64) {
+    INCOMPLETE_BYTES.increment(to as f64 - from as f64);
+}
+
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
@@ -270,7 +287,7 @@ pub fn describe() {
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 21] = [
+const COUNTERS: [(&str, &str); 23] = [
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -292,10 +309,12 @@ const COUNTERS: [(&str, &str); 21] = [
     ("ringfeed_rpc_received_bytes_total", "Bytes received, counted when their call ends."),
     ("ringfeed_rpc_sent_bytes_total", "Bytes sent, counted when their call ends."),
     ("ringfeed_streams_ended_total", "Streams ended, by reason."),
+    ("ringfeed_rate_limited_total", "Calls, streams and batches that were over a quota of their principal or address, by quota."),
+    ("ringfeed_overloaded_total", "Calls refused because the server as a whole had no room, by what of."),
 ];
 
 #[rustfmt::skip]
-const GAUGES: [(&str, &str); 15] = [
+const GAUGES: [(&str, &str); 16] = [
     ("ringfeed_oldest_offset", "Oldest offset that can be read."),
     ("ringfeed_next_offset", "One beyond the newest offset."),
     ("ringfeed_ring_bytes", "Bytes in the ring."),
@@ -310,6 +329,7 @@ const GAUGES: [(&str, &str); 15] = [
     ("ringfeed_window_bytes", "Bytes of records kept in memory."),
     ("ringfeed_disk_free_bytes", "Bytes left on the disk of the data directory."),
     ("ringfeed_streams_open", "Open streams."),
+    ("ringfeed_incomplete_bytes", "Bytes of messages that have not come in completely."),
     ("ringfeed_build_info", "Version and engine of the server."),
 ];
 

@@ -7,8 +7,10 @@
 
 mod call;
 mod caller;
+mod load;
 mod messages;
 mod peer;
+mod rate_limit;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
@@ -17,7 +19,9 @@ mod watched;
 pub use self::{
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
+    load::{LoadLayer, LoadLimits},
     peer::{Peer, Security},
+    rate_limit::{Limited, Quota, RateLimitLayer, RateLimits, Rates},
     request_context::RequestContextLayer,
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,

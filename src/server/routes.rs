@@ -9,9 +9,10 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::page;
+use super::{config::LimitsConfig, page};
 use crate::{
-    layers::{RequestContextLayer, RpcMetricsLayer},
+    layers::{LoadLayer, RateLimitLayer, RequestContextLayer, RpcMetricsLayer},
+    model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -19,15 +20,20 @@ use crate::{
 const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
 #[derive(Debug, thiserror::Error)]
-#[error("reflection cannot be served: {0}")]
-pub struct ReflectionError(#[from] tonic_reflection::server::Error);
+pub enum RoutesError {
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("limits.principals: {0}")]
+    Limits(#[from] InvalidGlob),
+}
 
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
-) -> Result<Router, ReflectionError> {
+    limits: &LimitsConfig,
+) -> Result<Router, RoutesError> {
     let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -40,6 +46,8 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
+        .layer(RateLimitLayer::new(limits.rate_limits()?))
+        .layer(LoadLayer::new(limits.load_limits()))
         .layer(RpcMetricsLayer)
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())

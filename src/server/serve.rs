@@ -18,7 +18,7 @@ use super::{
     config::{Config, EngineKind},
     gather::Gather,
     prometheus,
-    routes::{self, ReflectionError},
+    routes::{self, RoutesError},
 };
 use crate::{
     hub::Hub,
@@ -53,7 +53,7 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Reflection(#[from] ReflectionError),
+    Routes(#[from] RoutesError),
     #[error("serving failed: {0}")]
     Transport(#[from] transport::Error),
     #[error("the store failed: {0}")]
@@ -115,7 +115,12 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, health_service, &self.config.cors_origins)?;
+        let router = routes::router(
+            context,
+            health_service,
+            &self.config.cors_origins,
+            &self.config.limits,
+        )?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
-    network::{ClientAuth, RateConfig, TlsConfig},
+    network::{ClientAuth, PrincipalConfig, RateConfig, TlsConfig},
     sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
     trace::TraceConfig,
     units::{Size, Time},
@@ -202,6 +202,10 @@ impl Config {
         if self.limits.publish_window.0 < 64 << 10 {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
+        }
+        if let Err(invalid) = self.limits.rate_limits() {
+            let (glob, advice) = (invalid.glob, "names are globs of principals");
+            return value("limits.principals.names", glob, advice);
         }
         self.check_exposure()
     }
