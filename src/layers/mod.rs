@@ -10,8 +10,10 @@ mod authorize;
 mod call;
 mod caller;
 mod certificate;
+mod load;
 mod messages;
 mod peer;
+mod rate_limit;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
@@ -28,7 +30,9 @@ pub use self::{
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
     certificate::certificate_name,
+    load::{LoadLayer, LoadLimits},
     peer::{Peer, Security},
+    rate_limit::{Limited, Quota, RateLimitLayer, RateLimits, Rates},
     request_context::RequestContextLayer,
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,

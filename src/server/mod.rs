@@ -14,8 +14,8 @@ mod tls;
 
 pub use config::{
     AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
-    JwtConfig, LimitsConfig, LogConfig, LogFormat, RateConfig, Reachable, Size, StoreConfig, Time,
-    TlsConfig, TraceConfig,
+    JwtConfig, LimitsConfig, LogConfig, LogFormat, PrincipalConfig, RateConfig, Reachable, Size,
+    StoreConfig, Time, TlsConfig, TraceConfig,
 };
 pub use serve::{ServeError, Server};
 pub use tls::TlsError;

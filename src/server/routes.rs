@@ -9,11 +9,13 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::page;
+use super::{config::LimitsConfig, page};
 use crate::{
     layers::{
-        AuthenticateLayer, Authenticator, AuthorizeLayer, RequestContextLayer, RpcMetricsLayer,
+        AuthenticateLayer, Authenticator, AuthorizeLayer, LoadLayer, RateLimitLayer,
+        RequestContextLayer, RpcMetricsLayer,
     },
+    model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -21,8 +23,12 @@ use crate::{
 const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
 #[derive(Debug, thiserror::Error)]
-#[error("reflection cannot be served: {0}")]
-pub struct ReflectionError(#[from] tonic_reflection::server::Error);
+pub enum RoutesError {
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("limits.principals: {0}")]
+    Limits(#[from] InvalidGlob),
+}
 
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
@@ -30,7 +36,8 @@ pub(super) fn router(
     authenticator: Arc<Authenticator>,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
-) -> Result<Router, ReflectionError> {
+    limits: &LimitsConfig,
+) -> Result<Router, RoutesError> {
     let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -43,8 +50,10 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
+        .layer(RateLimitLayer::new(limits.rate_limits()?))
         .layer(AuthorizeLayer)
         .layer(AuthenticateLayer::new(authenticator))
+        .layer(LoadLayer::new(limits.load_limits()))
         .layer(RpcMetricsLayer)
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())

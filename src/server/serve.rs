@@ -17,7 +17,7 @@ use super::{
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
     listen, prometheus,
-    routes::{self, ReflectionError},
+    routes::{self, RoutesError},
     seats::Seats,
     tls::{Tls, TlsError},
 };
@@ -49,7 +49,7 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Reflection(#[from] ReflectionError),
+    Routes(#[from] RoutesError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("the store failed: {0}")]
@@ -127,6 +127,7 @@ impl Server {
             Arc::clone(&self.authenticator),
             health_service,
             &self.config.cors_origins,
+            &self.config.limits,
         )?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         // Before the first call or probe is taken: none must find a service missing.
