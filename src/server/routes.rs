@@ -11,20 +11,38 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::page;
 use crate::{
-    layers::{RequestContextLayer, RpcMetricsLayer},
+    layers::{
+        AccessLogLayer, DeadlineLayer, FeatureFlags, RequestContextLayer, RpcMetricsLayer,
+        TraceLayer, Trusted,
+    },
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
 
-const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+const EXPOSED: [&str; 7] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-request-id",
+    "x-feature-flags",
+    "x-feature-flags-ignored",
+    "traceresponse",
+];
 
 #[derive(Debug, thiserror::Error)]
 #[error("reflection cannot be served: {0}")]
 pub struct ReflectionError(#[from] tonic_reflection::server::Error);
 
+/// What the layers need beside the services.
+pub(super) struct Around {
+    pub flags: FeatureFlags,
+    pub trusted: Trusted,
+}
+
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
+    around: Around,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
 ) -> Result<Router, ReflectionError> {
@@ -40,8 +58,11 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
-        .layer(RpcMetricsLayer)
-        .layer(RequestContextLayer)
+        .layer(DeadlineLayer)
+        .layer(AccessLogLayer)
+        .layer(RpcMetricsLayer::new())
+        .layer(TraceLayer)
+        .layer(RequestContextLayer::new(around.flags, around.trusted))
         .layer(GrpcWebLayer::new())
         .reset_fallback();
     Ok(grpc.merge(pages).layer(cors(cors_origins)))

@@ -18,7 +18,7 @@ use super::{
     config::{Config, EngineKind},
     gather::Gather,
     prometheus,
-    routes::{self, ReflectionError},
+    routes::{self, Around, ReflectionError},
 };
 use crate::{
     hub::Hub,
@@ -115,7 +115,13 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, health_service, &self.config.cors_origins)?;
+        let around = Around {
+            flags: self.config.feature_flags(),
+            // Nobody, until proxies can be trusted.
+            trusted: Arc::new(|_peer| false),
+        };
+        let cors = &self.config.cors_origins;
+        let router = routes::router(context, around, health_service, cors)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
