@@ -13,6 +13,7 @@ use crate::{
     layers::Call,
     model::{self, FeedName, Principal, Span},
     proto::{v1, wire::IngestMessage},
+    trace::Source,
 };
 
 /// Refusals that are told one by one.
@@ -34,6 +35,7 @@ pub(super) async fn run(
     let mut upload = Upload {
         context,
         principal: call.principal(),
+        source: call.source().map(Arc::clone),
         target: None,
         connected: None,
         records: 0,
@@ -78,6 +80,7 @@ pub(super) async fn run(
 struct Upload<'a> {
     context: &'a Context,
     principal: Principal,
+    source: Option<Arc<Source>>,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
     connected: Option<ProducerGuard>,
     records: u64,
@@ -187,6 +190,7 @@ impl Upload<'_> {
             first_sequence,
         };
         let batch = Batch::new(numbered, mode, message.count, message.record_bytes);
+        let batch = batch.from(self.source.as_ref());
         self.gathered = Some(Gathered {
             origin,
             feed,

@@ -3,6 +3,8 @@
 mod admin;
 mod config;
 mod gather;
+mod log;
+mod otlp;
 mod page;
 mod prometheus;
 mod routes;
@@ -13,4 +15,6 @@ pub use config::{
     JwtConfig, LimitsConfig, LogConfig, LogFormat, RateConfig, Reachable, Size, StoreConfig, Time,
     TlsConfig, TraceConfig,
 };
+pub use log::{LogError, LogLevel};
+pub use otlp::{Otlp, OtlpError};
 pub use serve::{ServeError, Server};

@@ -17,6 +17,8 @@ use super::{
     admin::{self, Readiness, Ready},
     config::{Config, EngineKind},
     gather::Gather,
+    log::LogLevel,
+    otlp::{Otlp, OtlpError},
     prometheus,
     routes::{self, Around, ReflectionError},
 };
@@ -54,6 +56,8 @@ pub enum ServeError {
     Metrics(#[from] BuildError),
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     #[error("serving failed: {0}")]
     Transport(#[from] transport::Error),
     #[error("the store failed: {0}")]
@@ -71,12 +75,17 @@ pub struct Server {
     metrics_listener: TcpListener,
     metrics: PrometheusHandle,
     ready: Readiness,
+    log_level: Option<LogLevel>,
+    otlp: Option<Otlp>,
 }
 
 impl Server {
     /// Binds both listeners and opens the store.
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
+        let endpoint = config.trace.otlp_endpoint.as_deref();
+        let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
+        let otlp = otlp.transpose()?;
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -91,7 +100,16 @@ impl Server {
             metrics_listener,
             metrics,
             ready,
+            log_level: None,
+            otlp,
         })
+    }
+
+    /// Lets operators change the level of the log.
+    #[must_use]
+    pub fn with_log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
     }
 
     /// Where gRPC and the page are.
@@ -122,7 +140,7 @@ impl Server {
         };
         let cors = &self.config.cors_origins;
         let router = routes::router(context, around, health_service, cors)?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let background = [
@@ -163,6 +181,9 @@ impl Server {
         }
         let closed = shutdown.step("store", self.hub.close()).await;
         background.iter().for_each(JoinHandle::abort);
+        if let Some(otlp) = self.otlp {
+            shutdown.step("spans", otlp.flush()).await;
+        }
         match (failure, closed) {
             (Some(cause), _) => Err(ServeError::StoreStopped(cause)),
             (None, Some(closed)) => Ok(closed?),
@@ -209,6 +230,7 @@ fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Gather<TcpStre
 
 fn spawn_admin(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the metrics listener failed");
         }

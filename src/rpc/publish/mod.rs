@@ -21,6 +21,7 @@ use futures_util::{
 };
 use tokio_stream::Stream;
 use tonic::Status;
+use tracing::Instrument as _;
 
 pub(super) use self::answers::Answers;
 use self::{
@@ -37,6 +38,7 @@ use crate::{
         v1::{self, publish_response::Event},
         wire::PublishMessage,
     },
+    trace::Source,
 };
 
 /// Batches whose ack is awaited at the same time.
@@ -52,7 +54,7 @@ pub(super) fn start(
     call: Arc<Call>,
 ) -> Answers {
     let (queue, answers) = answers::queue(Arc::clone(&call));
-    tokio::spawn(async move {
+    let device = async move {
         let left = queue.left();
         let device = run(context, messages.fuse(), call, queue);
         tokio::select! {
@@ -60,7 +62,9 @@ pub(super) fn start(
             // Nobody reads the answers any more.
             () = left.cancelled() => {}
         }
-    });
+    };
+    // Its lines in the log are of this call too.
+    tokio::spawn(device.in_current_span());
     answers
 }
 
@@ -99,6 +103,7 @@ async fn run(
                 queue,
                 acks: FuturesOrdered::new(),
                 appending: None,
+                source: call.source().map(Arc::clone),
                 received: 0,
                 over: over.shared(),
             };
@@ -141,6 +146,8 @@ struct Device {
     acks: Acks,
     /// The batch that waits for room in the hub.
     appending: Option<Appending>,
+    /// The call, where it is traced.
+    source: Option<Arc<Source>>,
     /// Bytes of all messages since the hello.
     received: u64,
     /// Why the server has to end it.
@@ -230,7 +237,8 @@ impl Device {
         let numbered = (self.upload.key().clone(), message.first_sequence);
         let now = model::now();
         let mut batch = Batch::new(Some(numbered), mode, message.count, message.record_bytes)
-            .under(&self.upload);
+            .under(&self.upload)
+            .from(self.source.as_ref());
         let limits = self.context.hub.limits(now);
         batch.check(&self.feed, message.records(), &limits, now);
         let sent = Sent {
