@@ -12,15 +12,24 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use super::{config::LimitsConfig, page};
 use crate::{
     layers::{
-        AuthenticateLayer, Authenticator, AuthorizeLayer, LoadLayer, RateLimitLayer,
-        RequestContextLayer, RpcMetricsLayer,
+        AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, DeadlineLayer,
+        FeatureFlags, LoadLayer, RateLimitLayer, RequestContextLayer, RpcMetricsLayer, TraceLayer,
+        Trusted,
     },
     model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
 
-const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+const EXPOSED: [&str; 7] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-request-id",
+    "x-feature-flags",
+    "x-feature-flags-ignored",
+    "traceresponse",
+];
 
 #[derive(Debug, thiserror::Error)]
 pub enum RoutesError {
@@ -30,10 +39,17 @@ pub enum RoutesError {
     Limits(#[from] InvalidGlob),
 }
 
+/// What the layers need beside the services.
+pub(super) struct Around {
+    pub authenticator: Arc<Authenticator>,
+    pub flags: FeatureFlags,
+    pub trusted: Trusted,
+}
+
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
-    authenticator: Arc<Authenticator>,
+    around: Around,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
     limits: &LimitsConfig,
@@ -52,10 +68,13 @@ pub(super) fn router(
         .into_axum_router()
         .layer(RateLimitLayer::new(limits.rate_limits()?))
         .layer(AuthorizeLayer)
-        .layer(AuthenticateLayer::new(authenticator))
+        .layer(AuthenticateLayer::new(around.authenticator))
         .layer(LoadLayer::new(limits.load_limits()))
-        .layer(RpcMetricsLayer)
-        .layer(RequestContextLayer)
+        .layer(DeadlineLayer)
+        .layer(AccessLogLayer)
+        .layer(RpcMetricsLayer::new())
+        .layer(TraceLayer)
+        .layer(RequestContextLayer::new(around.flags, around.trusted))
         .layer(GrpcWebLayer::new())
         .reset_fallback();
     Ok(grpc.merge(pages).layer(cors(cors_origins)))
