@@ -34,6 +34,7 @@ pub struct Call {
     pub sent: Traffic,
     caller: OnceLock<Caller>,
     stopped: AtomicBool,
+    cut: OnceLock<Reason>,
 }
 
 /// Messages and their bytes, one way.
@@ -66,6 +67,7 @@ impl Call {
             sent: Traffic::default(),
             caller: OnceLock::new(),
             stopped: AtomicBool::new(false),
+            cut: OnceLock::new(),
         }
     }
 
@@ -98,12 +100,35 @@ impl Call {
         self.stopped.load(Relaxed)
     }
 
+    /// The client did not take its stream's end: it was cut, because of this.
+    pub(super) fn cut(&self, reason: Reason) {
+        let _first = self.cut.get_or_init(|| reason);
+    }
+
+    pub fn was_cut(&self) -> Option<Reason> {
+        self.cut.get().copied()
+    }
+
+    /// Whether it has a deadline, or its caller may cease to be one.
+    pub fn may_fail(&self) -> bool {
+        self.deadline.is_some() || !self.caller().validity.is_unlimited()
+    }
+
+    /// Comes back when the deadline passed, or its caller is none any more.
+    pub async fn failed(&self) -> Reason {
+        let (deadline, validity) = (self.deadline, self.caller().validity.clone());
+        tokio::select! {
+            biased;
+            reason = validity.ended() => reason,
+            () = reached(deadline) => Reason::DeadlineExceeded,
+        }
+    }
+
     /// Comes back when the server has to end the stream.
-    pub fn over(&self, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
+    pub fn over(self: &Arc<Self>, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
         let stopping = stopping.clone();
         let leaving = self.peer.as_ref().map(|peer| peer.leaving.clone());
-        let validity = &self.caller().validity;
-        if self.deadline.is_none() && validity.is_unlimited() {
+        if !self.may_fail() {
             return async move {
                 tokio::select! {
                     biased;
@@ -113,13 +138,12 @@ impl Call {
             }
             .boxed();
         }
-        let (deadline, validity) = (self.deadline, validity.clone());
+        let call = Arc::clone(self);
         async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled_owned() => Over::Stopping,
-                reason = validity.ended() => Over::Failed(reason),
-                () = reached(deadline) => Over::Failed(Reason::DeadlineExceeded),
+                reason = call.failed() => Over::Failed(reason),
                 () = cancelled(leaving) => Over::Aged,
             }
         }

@@ -114,18 +114,17 @@ impl Ending {
     }
 
     fn ended_by(&self) -> &'static str {
-        let Some(code) = self.code else {
-            return "client_gone";
-        };
-        match self.reason {
-            Some(Reason::SlowSubscriber) => "slow",
-            Some(Reason::TokenExpired | Reason::TokenRevoked) => "token_expired",
-            Some(Reason::ProducerFenced) => "fenced",
-            Some(Reason::DeadlineExceeded) => "deadline",
-            Some(Reason::Stopping) => "server_stop",
+        let why = self.reason.or(self.call.was_cut());
+        match (why, self.code) {
+            (Some(Reason::SlowSubscriber), _) => "slow",
+            (Some(Reason::TokenExpired | Reason::TokenRevoked), _) => "token_expired",
+            (Some(Reason::ProducerFenced), _) => "fenced",
+            (Some(Reason::DeadlineExceeded), _) => "deadline",
+            (Some(Reason::Stopping), _) => "server_stop",
+            (_, None) => "client_gone",
             _ if self.call.was_stopped() => "server_stop",
-            _ if code == Code::Ok => "done",
-            _ => "error",
+            (_, Some(Code::Ok)) => "done",
+            (_, Some(_)) => "error",
         }
     }
 }
@@ -144,7 +143,8 @@ impl Watcher for Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         let rpc = self.call.rpc;
-        let code = self.code.unwrap_or(Code::Cancelled);
+        let cut = self.call.was_cut().map(Reason::code);
+        let code = self.code.or(cut).unwrap_or(Code::Cancelled);
         if rpc.is_stream() {
             metrics::count_stream_ended(rpc.name, self.ended_by());
         }

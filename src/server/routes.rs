@@ -11,7 +11,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::page;
 use crate::{
-    layers::{AuthorizeLayer, RequestContextLayer, RpcMetricsLayer},
+    layers::{AuthorizeLayer, CutLayer, RequestContextLayer, RpcMetricsLayer},
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -41,6 +41,7 @@ pub(super) fn router(
         .prepare()
         .into_axum_router()
         .layer(AuthorizeLayer)
+        .layer(CutLayer::default())
         .layer(RpcMetricsLayer)
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())
