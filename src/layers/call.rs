@@ -115,17 +115,19 @@ impl Call {
     }
 
     /// Comes back when the deadline passed, or its caller is none any more.
-    pub async fn failed(&self) -> Reason {
+    pub fn failed(&self) -> impl Future<Output = Reason> + Send + use<> {
         let (deadline, validity) = (self.deadline, self.caller().validity.clone());
-        tokio::select! {
-            biased;
-            reason = validity.ended() => reason,
-            () = reached(deadline) => Reason::DeadlineExceeded,
+        async move {
+            tokio::select! {
+                biased;
+                reason = validity.ended() => reason,
+                () = reached(deadline) => Reason::DeadlineExceeded,
+            }
         }
     }
 
     /// Comes back when the server has to end the stream.
-    pub fn over(self: &Arc<Self>, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
+    pub fn over(&self, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
         let stopping = stopping.clone();
         let leaving = self.peer.as_ref().map(|peer| peer.leaving.clone());
         if !self.may_fail() {
@@ -138,12 +140,12 @@ impl Call {
             }
             .boxed();
         }
-        let call = Arc::clone(self);
+        let failed = self.failed();
         async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled_owned() => Over::Stopping,
-                reason = call.failed() => Over::Failed(reason),
+                reason = failed => Over::Failed(reason),
                 () = cancelled(leaving) => Over::Aged,
             }
         }

@@ -4,7 +4,8 @@
 //!
 //! hyper runs each HTTP/2 stream as a task of its own. `StreamExecutor` starts that task with a place
 //! for an alarm; the layer, which runs within the task, sets the alarm; when it rings the task is
-//! dropped, and h2 resets the stream. HTTP/1 has no such task: there the connection is the stream.
+//! dropped, and h2 resets the stream. On HTTP/1 a connection is its own stream: `cuttable` gives it
+//! the same.
 
 use std::{
     convert::Infallible,
@@ -45,13 +46,18 @@ where
     F::Output: Send,
 {
     fn execute(&self, stream: F) {
-        let alarm = Alarm::default();
-        let stream = Cuttable {
-            stream: Box::pin(stream),
-            alarm: Arc::clone(&alarm),
-        };
-        tokio::spawn(ALARM.scope(alarm, stream));
+        tokio::spawn(cuttable(stream));
     }
+}
+
+/// Runs a stream, or a connection that is one, until it ends or its alarm rings.
+pub fn cuttable(stream: impl Future + Send) -> impl Future<Output = ()> + Send {
+    let alarm = Alarm::default();
+    let stream = Cuttable {
+        stream: Box::pin(stream),
+        alarm: Arc::clone(&alarm),
+    };
+    ALARM.scope(alarm, stream)
 }
 
 struct Cuttable<F> {
@@ -135,26 +141,31 @@ where
         if !call.may_fail() {
             return Box::pin(answered);
         }
-        let grace = self.grace;
+        let alarm = ring(&call, self.grace).boxed();
         Box::pin(async move {
-            // Without a task of its own the call is left to its connection.
-            let _not_http2 = ALARM.try_with(|alarm| {
-                *alarm.lock() = Some(ring(call, grace).boxed());
-            });
+            // In a test there may be no connection.
+            let _unset = ALARM.try_with(|place| *place.lock() = Some(alarm));
             answered.await
         })
     }
 }
 
-/// Comes back when the stream has been over for a while.
-async fn ring(call: Arc<Call>, grace: Duration) {
-    let reason = call.failed().await;
-    tokio::time::sleep(grace).await;
-    call.cut(reason);
-    let (rpc, reason) = (call.rpc.name, reason.name());
-    tracing::info!(
-        rpc,
-        reason,
-        "a client does not take its stream's end, which is cut"
-    );
+/// Comes back when the call has been over for a while, and is still there.
+fn ring(call: &Arc<Call>, grace: Duration) -> impl Future<Output = ()> + Send + use<> {
+    let (failed, call) = (call.failed(), Arc::downgrade(call));
+    async move {
+        let reason = failed.await;
+        tokio::time::sleep(grace).await;
+        let Some(call) = call.upgrade() else {
+            // The connection has gone on to others.
+            return std::future::pending().await;
+        };
+        call.cut(reason);
+        let (rpc, reason) = (call.rpc.name, reason.name());
+        tracing::info!(
+            rpc,
+            reason,
+            "a client does not take its stream's end, which is cut"
+        );
+    }
 }

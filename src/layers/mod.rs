@@ -5,24 +5,34 @@
 //! request_context -> trace -> rpc_metrics -> access_log -> load -> authenticate -> cut -> authorize -> rate_limit -> rpc/
 //! ```
 
+mod authenticate;
 mod authorize;
 mod call;
 mod caller;
+mod certificate;
 mod cut;
 mod messages;
 mod peer;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
+mod trusted;
 mod watched;
 
 pub use self::{
+    authenticate::{
+        Anonymous, AuthError, AuthOptions, AuthenticateLayer, Authenticator, Certificates, Grant,
+        InvalidGrant, Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText,
+        principal_fault, write_private,
+    },
     authorize::AuthorizeLayer,
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
-    cut::{CutLayer, StreamExecutor},
+    certificate::certificate_name,
+    cut::{CutLayer, StreamExecutor, cuttable},
     peer::{Peer, Security},
     request_context::RequestContextLayer,
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,
+    trusted::{InvalidNetwork, TrustedProxies},
 };

@@ -28,7 +28,7 @@ type Acks = FuturesOrdered<BoxFuture<'static, (Origin, Result<Ack, AppendError>)
 pub(super) async fn run(
     context: &Context,
     messages: impl Stream<Item = Result<Bytes, Status>> + Unpin,
-    call: &Arc<Call>,
+    call: &Call,
 ) -> Result<v1::IngestResponse, Status> {
     let mut messages = messages.fuse();
     let mut upload = Upload {

@@ -11,7 +11,10 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 
 use super::page;
 use crate::{
-    layers::{AuthorizeLayer, CutLayer, RequestContextLayer, RpcMetricsLayer},
+    layers::{
+        AuthenticateLayer, Authenticator, AuthorizeLayer, CutLayer, RequestContextLayer,
+        RpcMetricsLayer,
+    },
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -25,6 +28,7 @@ pub struct ReflectionError(#[from] tonic_reflection::server::Error);
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
+    authenticator: Arc<Authenticator>,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
 ) -> Result<Router, ReflectionError> {
@@ -42,6 +46,7 @@ pub(super) fn router(
         .into_axum_router()
         .layer(AuthorizeLayer)
         .layer(CutLayer::default())
+        .layer(AuthenticateLayer::new(authenticator))
         .layer(RpcMetricsLayer)
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())

@@ -9,7 +9,7 @@ use ringfeed::{
     hub::{AutoCreate, Hub, HubOptions},
     layers::{
         AuthorizeLayer, Call, Caller, CutLayer, Identity, RequestContextLayer, RpcMetricsLayer,
-        StreamExecutor, Validity,
+        StreamExecutor, Validity, cuttable,
     },
     model::Scopes,
     proto::v1::{
@@ -161,7 +161,7 @@ async fn serve(hub: Arc<Hub>, callers: Callers) -> SocketAddr {
             let service = TowerToHyperService::new(router.clone());
             tokio::spawn(async move {
                 let http = auto::Builder::new(StreamExecutor);
-                drop(http.serve_connection(TokioIo::new(stream), service).await);
+                cuttable(http.serve_connection(TokioIo::new(stream), service)).await;
             });
         }
     });

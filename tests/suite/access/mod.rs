@@ -1,8 +1,10 @@
 //! Who may do what, and for how long.
 
 mod bed;
+mod ends;
 mod follow;
 mod lists;
+mod stuck;
 mod uploads;
 
 use ringfeed::proto::v1::{IngestRequest, IngestResponse, Selector, Start, start::From};
