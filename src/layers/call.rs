@@ -41,6 +41,7 @@ pub struct Call {
     source: OnceLock<Arc<Source>>,
     end: OnceLock<End>,
     stopped: AtomicBool,
+    cut: OnceLock<Reason>,
 }
 
 /// What the caller says of its call.
@@ -93,6 +94,7 @@ impl Call {
             source: OnceLock::new(),
             end: OnceLock::new(),
             stopped: AtomicBool::new(false),
+            cut: OnceLock::new(),
         }
     }
 
@@ -185,12 +187,37 @@ impl Call {
         self.deadline.is_some_and(|deadline| deadline <= now)
     }
 
+    /// The client did not take its stream's end: it was cut, because of this.
+    pub(super) fn cut(&self, reason: Reason) {
+        let _first = self.cut.get_or_init(|| reason);
+    }
+
+    pub fn was_cut(&self) -> Option<Reason> {
+        self.cut.get().copied()
+    }
+
+    /// Whether it has a deadline, or its caller may cease to be one.
+    pub fn may_fail(&self) -> bool {
+        self.deadline.is_some() || !self.caller().validity.is_unlimited()
+    }
+
+    /// Comes back when the deadline passed, or its caller is none any more.
+    pub fn failed(&self) -> impl Future<Output = Reason> + Send + use<> {
+        let (deadline, validity) = (self.deadline, self.caller().validity.clone());
+        async move {
+            tokio::select! {
+                biased;
+                reason = validity.ended() => reason,
+                () = reached(deadline) => Reason::DeadlineExceeded,
+            }
+        }
+    }
+
     /// Comes back when the server has to end the stream.
     pub fn over(&self, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
         let stopping = stopping.clone();
         let leaving = self.peer.as_ref().map(|peer| peer.leaving.clone());
-        let validity = &self.caller().validity;
-        if self.deadline.is_none() && validity.is_unlimited() {
+        if !self.may_fail() {
             return async move {
                 tokio::select! {
                     biased;
@@ -200,13 +227,12 @@ impl Call {
             }
             .boxed();
         }
-        let (deadline, validity) = (self.deadline, validity.clone());
+        let failed = self.failed();
         async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled_owned() => Over::Stopping,
-                reason = validity.ended() => Over::Failed(reason),
-                () = reached(deadline) => Over::Failed(Reason::DeadlineExceeded),
+                reason = failed => Over::Failed(reason),
                 () = cancelled(leaving) => Over::Aged,
             }
         }

@@ -59,6 +59,9 @@ impl EndedBy {
 impl End {
     /// `status`: what went out, if anything did.
     pub(super) fn of(call: &Call, status: Option<(Code, Option<Reason>)>) -> Self {
+        // A client that did not take its end had none of the status.
+        let cut = call.was_cut().map(|reason| (reason.code(), Some(reason)));
+        let status = status.or(cut);
         let (code, reason) = status.unwrap_or((Code::Cancelled, None));
         let by = match (status, reason) {
             (None, _) if call.is_late() => EndedBy::Deadline,

@@ -2,7 +2,7 @@
 //! works on headers, frames and trailers, and leaves what it found in the call.
 //!
 //! ```text
-//! request_context -> trace -> rpc_metrics -> access_log -> deadline -> load -> authenticate -> authorize -> rate_limit -> rpc/
+//! request_context -> trace -> rpc_metrics -> access_log -> deadline -> load -> authenticate -> cut -> authorize -> rate_limit -> rpc/
 //! ```
 
 mod access_log;
@@ -11,6 +11,7 @@ mod authorize;
 mod call;
 mod caller;
 mod certificate;
+mod cut;
 mod deadline;
 mod end;
 mod flags;
@@ -40,6 +41,7 @@ pub use self::{
     call::{Call, Over, Told},
     caller::{Caller, Identity, Validity},
     certificate::certificate_name,
+    cut::{CutLayer, StreamExecutor, cuttable},
     deadline::DeadlineLayer,
     end::{End, EndedBy},
     flags::{FeatureFlags, Flags},

@@ -12,7 +12,7 @@ use tower_http::cors::{AllowHeaders, CorsLayer};
 use super::{config::LimitsConfig, page};
 use crate::{
     layers::{
-        AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, DeadlineLayer,
+        AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, CutLayer, DeadlineLayer,
         FeatureFlags, LoadLayer, RateLimitLayer, RequestContextLayer, RpcMetricsLayer, TraceLayer,
         Trusted,
     },
@@ -68,6 +68,7 @@ pub(super) fn router(
         .into_axum_router()
         .layer(RateLimitLayer::new(limits.rate_limits()?))
         .layer(AuthorizeLayer)
+        .layer(CutLayer::default())
         .layer(AuthenticateLayer::new(around.authenticator))
         .layer(LoadLayer::new(limits.load_limits()))
         .layer(DeadlineLayer)

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and reads best as one story"
 )]
 
+mod access;
 mod at_speed;
 mod bad_input;
 mod bars;
