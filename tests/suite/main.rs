@@ -38,4 +38,5 @@ mod slow;
 mod small_frames;
 mod stop;
 mod subscribe;
+mod tls;
 mod two_ways;
