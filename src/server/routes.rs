@@ -1,6 +1,4 @@
-//! What answers on the gRPC port: the services, gRPC-Web for browsers, and pages.
-
-use std::sync::Arc;
+//! What answers calls: the services, and gRPC-Web for browsers.
 
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
@@ -9,7 +7,6 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::page;
 use crate::{
     layers::{RequestContextLayer, RpcMetricsLayer},
     proto::DESCRIPTORS,
@@ -22,13 +19,12 @@ const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-
 #[error("reflection cannot be served: {0}")]
 pub struct ReflectionError(#[from] tonic_reflection::server::Error);
 
-/// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
+/// gRPC-Web sits on these routes only: on all of the port it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
 ) -> Result<Router, ReflectionError> {
-    let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -44,7 +40,7 @@ pub(super) fn router(
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())
         .reset_fallback();
-    Ok(grpc.merge(pages).layer(cors(cors_origins)))
+    Ok(grpc.layer(cors(cors_origins)))
 }
 
 /// Pages of the same origin need nothing; others only when they are listed.

@@ -16,7 +16,7 @@ use super::{
     admin::{self, Readiness, Ready},
     config::{Config, EngineKind},
     connection::{Shared, Stop},
-    listen, prometheus,
+    guard, listen, page, prometheus,
     routes::{self, ReflectionError},
     seats::Seats,
     tls::{Tls, TlsError},
@@ -118,6 +118,13 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = routes::router(context, health_service, &self.config.cors_origins)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        let open = self.config.open_to_the_network();
+        open.iter().for_each(|fact| tracing::warn!("{fact}"));
+        let router = router.merge(page::router(Arc::clone(&self.hub), open));
+        let (router, admin) = (
+            guard::around(router, &self.config),
+            guard::around_admin(admin, &self.config),
+        );
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![

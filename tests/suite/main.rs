@@ -16,6 +16,7 @@ mod bad_input;
 mod bars;
 mod bench;
 mod bounded;
+mod browser;
 mod catalog;
 mod cli;
 mod cli_views;
