@@ -1,4 +1,4 @@
-//! What answers on the gRPC port: the services, gRPC-Web for browsers, and pages.
+//! What answers calls: the services, and gRPC-Web for browsers.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::{config::LimitsConfig, page};
+use super::config::LimitsConfig;
 use crate::{
     layers::{
         AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, CutLayer, DeadlineLayer,
@@ -46,7 +46,7 @@ pub(super) struct Around {
     pub trusted: Trusted,
 }
 
-/// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
+/// gRPC-Web sits on these routes only: on all of the port it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
     around: Around,
@@ -54,7 +54,6 @@ pub(super) fn router(
     cors_origins: &[String],
     limits: &LimitsConfig,
 ) -> Result<Router, RoutesError> {
-    let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -78,7 +77,7 @@ pub(super) fn router(
         .layer(RequestContextLayer::new(around.flags, around.trusted))
         .layer(GrpcWebLayer::new())
         .reset_fallback();
-    Ok(grpc.merge(pages).layer(cors(cors_origins)))
+    Ok(grpc.layer(cors(cors_origins)))
 }
 
 /// Pages of the same origin need nothing; others only when they are listed.

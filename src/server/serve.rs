@@ -16,10 +16,10 @@ use super::{
     admin::{self, Readiness, Ready},
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
-    listen,
+    guard, listen,
     log::LogLevel,
     otlp::{Otlp, OtlpError},
-    prometheus,
+    page, prometheus,
     routes::{self, Around, RoutesError},
     seats::Seats,
     tls::{Tls, TlsError},
@@ -151,6 +151,13 @@ impl Server {
         let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
         let router = routes::router(context, around, health_service, cors, limits)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
+        let open = self.config.open_to_the_network();
+        open.iter().for_each(|fact| tracing::warn!("{fact}"));
+        let router = router.merge(page::router(Arc::clone(&self.hub), open));
+        let (router, admin) = (
+            guard::around(router, &self.config),
+            guard::around_admin(admin, &self.config),
+        );
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![

@@ -1,6 +1,7 @@
 //! The settings of a server: defaults, then the file, then the environment, then flags.
 
 mod auth;
+mod exposure;
 mod network;
 mod sections;
 mod trace;
@@ -25,6 +26,7 @@ pub use self::{
     trace::TraceConfig,
     units::{Size, Time},
 };
+use super::origins;
 use crate::{
     hub::{AutoCreate, HubOptions},
     layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant},
@@ -211,6 +213,11 @@ impl Config {
                 return value("feature_flags.principals", error.glob, "it is no glob");
             }
         }
+        let origin = |text: &&String| !origins::is_origin(text);
+        if let Some(other) = self.cors_origins.iter().find(origin) {
+            let advice = "write origins as browsers do: https://dash.example.com";
+            return value("cors_origins", other.clone(), advice);
+        }
         self.tls.check()?;
         if let Err(invalid) = self.limits.rate_limits() {
             let (glob, advice) = (invalid.glob, "names are globs of principals");
@@ -370,6 +377,11 @@ mod tests {
         assert!(error("listen = \"0.0.0.0:1\"\nplaintext = true").contains("--anonymous"));
         let flag = "[[feature_flags]]\nname = \"x\"\nprincipals = \"[\"";
         assert!(error(flag).contains("glob"));
+        assert!(error("cors_origins = [\"*\"]").contains("https://"));
+        assert!(error("[tls]\ncert = \"x.pem\"").contains("tls.key"));
+        assert!(error("[tls]\nclient_ca = \"x.pem\"").contains("tls.cert"));
+        assert!(error("[tls]\ncert = \"no.pem\"\nkey = \"no.pem\"").contains("no.pem"));
+        assert!(error("[tls]\nclient_auth = \"required\"").contains("tls.client_ca"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
     }
 }

@@ -22,9 +22,9 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
 };
-use tonic::transport::Channel;
+use tonic::transport::{Channel, ClientTlsConfig, Error};
 
-use super::within;
+use super::{Pair, within};
 
 /// How to start a server, as often as wanted on the same data.
 #[derive(Clone, Debug)]
@@ -51,6 +51,20 @@ impl Setup {
         let name = format!("RINGFEED_{}", entry.to_uppercase());
         self.env.push((name, value.to_string()));
         self
+    }
+
+    /// Serves TLS with this certificate.
+    pub(crate) fn tls(self, pair: &Pair) -> Self {
+        let (cert, key) = pair.write(self.home());
+        let (cert, key) = (cert.display(), key.display());
+        self.with("tls__cert", cert).with("tls__key", key)
+    }
+
+    /// Asks clients for certificates of this authority, in PEM.
+    pub(crate) fn client_ca(self, pem: &str) -> Self {
+        let path = self.home().join("clients.pem");
+        std::fs::write(&path, pem).unwrap();
+        self.with("tls__client_ca", path.display())
     }
 
     /// Keeps the data elsewhere.
@@ -182,6 +196,12 @@ impl Server {
     pub(crate) async fn channel(&self) -> Channel {
         let endpoint = Channel::from_shared(format!("http://{}", self.address)).unwrap();
         endpoint.connect().await.unwrap()
+    }
+
+    /// A connection of its own with TLS.
+    pub(crate) async fn tls_channel(&self, tls: ClientTlsConfig) -> Result<Channel, Error> {
+        let endpoint = Channel::from_shared(format!("https://{}", self.address)).unwrap();
+        endpoint.tls_config(tls)?.connect().await
     }
 
     pub(crate) async fn feeds(&self) -> FeedServiceClient<Channel> {
