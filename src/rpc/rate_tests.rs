@@ -236,10 +236,10 @@ impl Device {
             will: None,
         };
         self.say(Command::Hello(hello)).await;
-        match self.answer().await {
-            Event::Welcome(welcome) => self.credit = welcome.credit_bytes,
-            other => panic!("{other:?}"),
-        }
+        let Event::Welcome(welcome) = self.answer().await else {
+            panic!("no welcome");
+        };
+        self.credit = welcome.credit_bytes;
     }
 
     async fn say(&mut self, command: Command) -> u64 {
@@ -272,7 +272,7 @@ impl Device {
         match self.answer().await {
             Event::Ack(_) => self.acked += self.sent.pop_front().unwrap(),
             Event::Credit(credit) => self.credit += credit.bytes,
-            other => panic!("{other:?}"),
+            other @ (Event::Welcome(_) | Event::Reconnect(_)) => panic!("{other:?}"),
         }
     }
 
