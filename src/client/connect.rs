@@ -79,6 +79,13 @@ impl From<String> for Token {
     }
 }
 
+impl Token {
+    /// The token itself: not for logs.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Token(..)")

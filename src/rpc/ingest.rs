@@ -7,11 +7,11 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{Context, request, status};
+use super::{Context, access, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey, Refused},
-    layers::{Call, Quota},
-    model::{self, FeedName, Principal, Span},
+    hub::{Ack, AppendError, Batch, Feed, KeyGate, Mode, ProducerGuard, ProducerKey, Refused},
+    layers::Call,
+    model::{self, Action, FeedName, Span},
     proto::{v1, wire::IngestMessage},
 };
 
@@ -33,9 +33,9 @@ pub(super) async fn run(
     let mut messages = messages.fuse();
     let mut upload = Upload {
         context,
-        principal: call.principal(),
-        quota: call.quota(),
+        call,
         target: None,
+        gate: KeyGate::open(),
         connected: None,
         records: 0,
         gathered: None,
@@ -78,9 +78,10 @@ pub(super) async fn run(
 /// One upload: where its records go, as the messages said so far.
 struct Upload<'a> {
     context: &'a Context,
-    principal: Principal,
-    quota: &'a Quota,
+    call: &'a Call,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
+    /// What may be written to the target's feed.
+    gate: KeyGate,
     connected: Option<ProducerGuard>,
     records: u64,
     gathered: Option<Gathered>,
@@ -130,7 +131,10 @@ impl Upload<'_> {
     async fn gather(&mut self, message: Result<Bytes, Status>) -> Result<(), Status> {
         let bytes = message.map_err(status::of_request)?;
         let message = IngestMessage::read(&bytes).map_err(|_malformed| status::not_protobuf())?;
-        let taken = self.quota.take(message.count as u64, bytes.len() as u64);
+        let taken = self
+            .call
+            .quota()
+            .take(message.count as u64, bytes.len() as u64);
         taken.map_err(|limited| limited.status())?;
         if !self.joins(&message) {
             self.submit().await?;
@@ -139,7 +143,8 @@ impl Upload<'_> {
         if let Some(gathered) = &mut self.gathered {
             let limits = self.context.hub.limits(gathered.now);
             let (feed, now) = (&gathered.feed, gathered.now);
-            gathered.batch.check(feed, message.records(), &limits, now);
+            let (gate, records) = (&mut self.gate, message.records());
+            gathered.batch.check_at(gate, feed, records, &limits, now);
             self.records += message.count as u64;
         }
         Ok(())
@@ -234,6 +239,7 @@ impl Upload<'_> {
             (Some((current, _)), "") => current.name().clone(),
             (_, feed) => request::feed_name("feed", feed)?,
         };
+        let keys = access::keys(self.call, Action::Ingest, &name)?;
         let feed = self.context.hub.feed_for_append(&name).await;
         let feed = feed.map_err(|e| status::catalog(&e))?;
         let key = match (message.producer, &self.target) {
@@ -241,7 +247,7 @@ impl Upload<'_> {
             ("", Some((_, key))) => key.clone(),
             (producer, _) => Some(ProducerKey {
                 producer: request::producer_name("producer", producer)?,
-                principal: Arc::clone(&self.principal),
+                principal: self.call.principal(),
             }),
         };
         let hub = &self.context.hub;
@@ -249,6 +255,7 @@ impl Upload<'_> {
         let connected = connected.map(|key| hub.connect_producer(&feed, key, None));
         self.connected = connected.transpose().map_err(|e| status::append(&e))?;
         self.target = Some((Arc::clone(&feed), key.clone()));
+        self.gate = KeyGate::new(keys);
         Ok((feed, key))
     }
 }

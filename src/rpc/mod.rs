@@ -1,6 +1,7 @@
 //! One file per RPC: decode, one call into the hub, encode. `status` is the only way out for
 //! errors.
 
+mod access;
 mod catalog_service;
 mod cursors;
 mod feed_service;

@@ -2,11 +2,15 @@
 
 mod admin;
 mod config;
+mod connection;
 mod gather;
+mod listen;
 mod page;
 mod prometheus;
 mod routes;
+mod seats;
 mod serve;
+mod tls;
 
 pub use config::{
     AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
@@ -14,3 +18,4 @@ pub use config::{
     StoreConfig, Time, TlsConfig, TraceConfig,
 };
 pub use serve::{ServeError, Server};
+pub use tls::TlsError;

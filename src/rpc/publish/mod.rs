@@ -32,11 +32,11 @@ use self::{
     command::Command,
     credit::Held,
 };
-use super::{Context, ingest, request, status};
+use super::{Context, access, ingest, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Hello, Pending, ProducerGuard, Welcome},
+    hub::{Ack, AppendError, Batch, Feed, Hello, KeyGate, Pending, ProducerGuard, Welcome, Will},
     layers::{Call, Over},
-    model::{self, Principal},
+    model::{self, Action, Keys},
     proto::{
         v1::{self, publish_response::Event},
         wire::PublishMessage,
@@ -83,8 +83,8 @@ async fn run(
     let Some(first) = first else {
         return queue.end(End::Done);
     };
-    match welcome(&context, first, call.principal()).await {
-        Ok((feed, welcome)) => {
+    match welcome(&context, first, &call).await {
+        Ok((feed, keys, welcome)) => {
             if let Err(end) = first_credit(&call, &welcome.upload, &mut over).await {
                 return queue.end(end);
             }
@@ -104,6 +104,7 @@ async fn run(
                 feed,
                 call,
                 upload: welcome.upload,
+                gate: KeyGate::new(keys),
                 queue,
                 acks: FuturesOrdered::new(),
                 appending: None,
@@ -144,8 +145,8 @@ async fn first_credit(
 async fn welcome(
     context: &Context,
     first: Result<Bytes, Status>,
-    principal: Principal,
-) -> Result<(Arc<Feed>, Welcome), Status> {
+    call: &Call,
+) -> Result<(Arc<Feed>, Keys, Welcome), Status> {
     let first = first.map_err(status::of_request)?;
     let Command::Hello(hello) = Command::read(first)? else {
         let text = "is missing: the first message says who publishes";
@@ -153,11 +154,14 @@ async fn welcome(
     };
     let name = request::feed_name("hello.feed", &hello.feed)?;
     let limits = context.hub.limits(model::now());
-    let hello: Hello = command::hello(hello, principal, &limits)?;
+    let hello: Hello = command::hello(hello, call.principal(), &limits)?;
+    let keys = access::keys(call, Action::Ingest, &name)?;
+    let will = hello.will.iter().map(Will::key);
+    access::each_key(&keys, Action::Ingest, &name, will)?;
     let feed = context.hub.feed_for_append(&name).await;
     let feed = feed.map_err(|e| status::catalog(&e))?;
     let welcome = context.hub.hello(&feed, hello).await;
-    Ok((feed, welcome.map_err(|e| status::append(&e))?))
+    Ok((feed, keys, welcome.map_err(|e| status::append(&e))?))
 }
 
 /// A device that said hello.
@@ -166,6 +170,7 @@ struct Device {
     feed: Arc<Feed>,
     call: Arc<Call>,
     upload: ProducerGuard,
+    gate: KeyGate,
     queue: Queue,
     acks: Acks,
     /// The batch that waits for room in the hub.
@@ -268,8 +273,9 @@ impl Device {
         let mut batch = Batch::new(Some(numbered), mode, message.count, message.record_bytes)
             .under(&self.upload);
         let limits = self.context.hub.limits(now);
-        batch.check(&self.feed, message.records(), &limits, now);
         let debt = self.call.quota().owe(message.count as u64, bytes);
+        let (gate, records) = (&mut self.gate, message.records());
+        batch.check_at(gate, &self.feed, records, &limits, now);
         let sent = Sent {
             first_sequence: message.first_sequence,
             bytes,

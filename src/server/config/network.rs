@@ -1,10 +1,10 @@
 //! The tables of the settings that are about connections: TLS, and rates.
 
-use std::path::PathBuf;
+use std::{fs::File, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{LimitsConfig, Size};
+use super::{ConfigError, LimitsConfig, Size};
 use crate::{
     layers::{LoadLimits, RateLimits, Rates},
     model::{Globs, InvalidGlob},
@@ -31,6 +31,54 @@ pub struct TlsConfig {
     /// Whose client certificates are trusted. Absent: none are asked for.
     pub client_ca: Option<PathBuf>,
     pub client_auth: ClientAuth,
+}
+
+impl TlsConfig {
+    /// Whether connections are encrypted.
+    pub fn is_on(&self) -> bool {
+        self.cert.is_some()
+    }
+
+    /// Whether the entries fit and the files are there. What is in them is seen at the start.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let error = |name, value: &str, advice| {
+            let value = value.to_owned();
+            Err(ConfigError::Value {
+                name,
+                value,
+                advice,
+            })
+        };
+        match (&self.cert, &self.key) {
+            (Some(_), None) => return error("tls.key", "not set", "tls.cert needs its key"),
+            (None, Some(_)) => {
+                return error("tls.cert", "not set", "tls.key needs its certificate");
+            }
+            (None, None) if self.client_ca.is_some() => {
+                let advice = "tls.client_ca needs tls.cert and tls.key";
+                return error("tls.cert", "not set", advice);
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        if self.client_auth == ClientAuth::Required && self.client_ca.is_none() {
+            let advice = "tls.client_auth = \"required\" needs somebody to trust";
+            return error("tls.client_ca", "not set", advice);
+        }
+        let files = [
+            ("tls.cert", &self.cert),
+            ("tls.key", &self.key),
+            ("tls.client_ca", &self.client_ca),
+        ];
+        for (name, path) in files {
+            if let Some(path) = path
+                && let Err(cause) = File::open(path)
+            {
+                let value = format!("{}: {cause}", path.display());
+                return error(name, &value, "give a PEM file that can be read");
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What one principal, or one peer, may do; 0: as much as it wants.
