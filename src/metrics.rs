@@ -252,23 +252,6 @@ pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
     counter!("ringfeed_streams_ended_total", "rpc" => rpc, "reason" => reason).increment(1);
 }
 
-/// `quota`: `calls`, `records`, `bytes` or `streams`.
-pub fn count_rate_limited(quota: &'static str) {
-    counter!("ringfeed_rate_limited_total", "quota" => quota).increment(1);
-}
-
-/// `what`: `streams` or `incomplete_bytes`.
-pub fn count_overloaded(what: &'static str) {
-    counter!("ringfeed_overloaded_total", "what" => what).increment(1);
-}
-
-/// Looked up once: it moves with each piece of a large message.
-static INCOMPLETE_BYTES: LazyLock<Gauge> = LazyLock::new(|| gauge!("ringfeed_incomplete_bytes"));
-
-pub fn move_incomplete_bytes(from: u64, to: u64) {
-    INCOMPLETE_BYTES.increment(to as f64 - from as f64);
-}
-
 /// `security`: `plaintext` or `tls`.
 pub fn add_connection(security: &'static str) {
     gauge!("ringfeed_connections", "security" => security).increment(1);
@@ -313,6 +296,23 @@ pub fn count_auth_reload(source: &'static str, result: &'static str) {
     counter!("ringfeed_auth_reloads_total", "source" => source, "result" => result).increment(1);
 }
 
+/// `quota`: `calls`, `records`, `bytes` or `streams`.
+pub fn count_rate_limited(quota: &'static str) {
+    counter!("ringfeed_rate_limited_total", "quota" => quota).increment(1);
+}
+
+/// `what`: `streams` or `incomplete_bytes`.
+pub fn count_overloaded(what: &'static str) {
+    counter!("ringfeed_overloaded_total", "what" => what).increment(1);
+}
+
+/// Looked up once: it moves with each piece of a large message.
+static INCOMPLETE_BYTES: LazyLock<Gauge> = LazyLock::new(|| gauge!("ringfeed_incomplete_bytes"));
+
+pub fn move_incomplete_bytes(from: u64, to: u64) {
+    INCOMPLETE_BYTES.increment(to as f64 - from as f64);
+}
+
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
@@ -353,8 +353,6 @@ const COUNTERS: &[(&str, &str)] = &[
     ("ringfeed_rpc_received_bytes_total", "Bytes received, counted when their call ends."),
     ("ringfeed_rpc_sent_bytes_total", "Bytes sent, counted when their call ends."),
     ("ringfeed_streams_ended_total", "Streams ended, by reason."),
-    ("ringfeed_rate_limited_total", "Calls, streams and batches that were over a quota of their principal or address, by quota."),
-    ("ringfeed_overloaded_total", "Calls refused because the server as a whole had no room, by what of."),
     ("ringfeed_connections_refused_total", "Connections closed before they were of use, by reason."),
     ("ringfeed_connections_ended_total", "Connections ended by the server, by reason."),
     ("ringfeed_tls_handshake_failures_total", "TLS handshakes that failed."),
@@ -362,6 +360,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ("ringfeed_requests_refused_total", "Requests that came to no call and no page, by reason."),
     ("ringfeed_auth_failures_total", "Callers that could not show who they are, by reason."),
     ("ringfeed_auth_reloads_total", "Changed tokens and keys, by where they come from and whether they could be taken."),
+    ("ringfeed_rate_limited_total", "Calls, streams and batches that were over a quota of their principal or address, by quota."),
+    ("ringfeed_overloaded_total", "Calls refused because the server as a whole had no room, by what of."),
 ];
 
 #[rustfmt::skip]
@@ -380,8 +380,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("ringfeed_window_bytes", "Bytes of records kept in memory."),
     ("ringfeed_disk_free_bytes", "Bytes left on the disk of the data directory."),
     ("ringfeed_streams_open", "Open streams."),
-    ("ringfeed_incomplete_bytes", "Bytes of messages that have not come in completely."),
     ("ringfeed_connections", "Open connections."),
+    ("ringfeed_incomplete_bytes", "Bytes of messages that have not come in completely."),
     ("ringfeed_build_info", "Version and engine of the server."),
 ];
 

@@ -10,7 +10,7 @@ use tonic::Status;
 use super::{Context, access, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, KeyGate, Mode, ProducerGuard, ProducerKey, Refused},
-    layers::Call,
+    layers::{Call, Quota},
     model::{self, Action, FeedName, Span},
     proto::{v1, wire::IngestMessage},
 };
@@ -34,6 +34,7 @@ pub(super) async fn run(
     let mut upload = Upload {
         context,
         call,
+        quota: call.quota(),
         target: None,
         gate: KeyGate::open(),
         connected: None,
@@ -79,6 +80,7 @@ pub(super) async fn run(
 struct Upload<'a> {
     context: &'a Context,
     call: &'a Call,
+    quota: &'a Quota,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
     /// What may be written to the target's feed.
     gate: KeyGate,
@@ -131,10 +133,7 @@ impl Upload<'_> {
     async fn gather(&mut self, message: Result<Bytes, Status>) -> Result<(), Status> {
         let bytes = message.map_err(status::of_request)?;
         let message = IngestMessage::read(&bytes).map_err(|_malformed| status::not_protobuf())?;
-        let taken = self
-            .call
-            .quota()
-            .take(message.count as u64, bytes.len() as u64);
+        let taken = self.quota.take(message.count as u64, bytes.len() as u64);
         taken.map_err(|limited| limited.status())?;
         if !self.joins(&message) {
             self.submit().await?;

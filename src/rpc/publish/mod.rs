@@ -273,9 +273,9 @@ impl Device {
         let mut batch = Batch::new(Some(numbered), mode, message.count, message.record_bytes)
             .under(&self.upload);
         let limits = self.context.hub.limits(now);
-        let debt = self.call.quota().owe(message.count as u64, bytes);
         let (gate, records) = (&mut self.gate, message.records());
         batch.check_at(gate, &self.feed, records, &limits, now);
+        let debt = self.call.quota().owe(message.count as u64, bytes);
         let sent = Sent {
             first_sequence: message.first_sequence,
             bytes,

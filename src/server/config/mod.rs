@@ -206,11 +206,11 @@ impl Config {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
         }
+        self.tls.check()?;
         if let Err(invalid) = self.limits.rate_limits() {
             let (glob, advice) = (invalid.glob, "names are globs of principals");
             return value("limits.principals.names", glob, advice);
         }
-        self.tls.check()?;
         self.check_exposure()?;
         self.authenticator().map(drop)
     }
