@@ -9,13 +9,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::{config::LimitsConfig, page};
+use super::{around::Around, page};
 use crate::{
-    layers::{
-        AuthenticateLayer, Authenticator, AuthorizeLayer, LoadLayer, RateLimitLayer,
-        RequestContextLayer, RpcMetricsLayer,
-    },
-    model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -23,21 +18,17 @@ use crate::{
 const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
 #[derive(Debug, thiserror::Error)]
-pub enum RoutesError {
-    #[error("reflection cannot be served: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    #[error("limits.principals: {0}")]
-    Limits(#[from] InvalidGlob),
-}
+#[error("reflection cannot be served: {0}")]
+pub struct ReflectionError(#[from] tonic_reflection::server::Error);
 
-/// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
+/// Without anything `around`, calls are bare. gRPC-Web sits on the gRPC routes only: on all of them
+/// it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
-    authenticator: Arc<Authenticator>,
+    around: Option<Around>,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
-    limits: &LimitsConfig,
-) -> Result<Router, RoutesError> {
+) -> Result<Router, ReflectionError> {
     let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -49,15 +40,12 @@ pub(super) fn router(
         .add_service(health)
         .add_service(reflection)
         .prepare()
-        .into_axum_router()
-        .layer(RateLimitLayer::new(limits.rate_limits()?))
-        .layer(AuthorizeLayer)
-        .layer(AuthenticateLayer::new(authenticator))
-        .layer(LoadLayer::new(limits.load_limits()))
-        .layer(RpcMetricsLayer)
-        .layer(RequestContextLayer)
-        .layer(GrpcWebLayer::new())
-        .reset_fallback();
+        .into_axum_router();
+    let grpc = match around {
+        Some(around) => around.wrap(grpc),
+        None => grpc,
+    };
+    let grpc = grpc.layer(GrpcWebLayer::new()).reset_fallback();
     Ok(grpc.merge(pages).layer(cors(cors_origins)))
 }
 

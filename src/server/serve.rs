@@ -14,10 +14,11 @@ use tonic_health::server::HealthReporter;
 
 use super::{
     admin::{self, Readiness, Ready},
+    around::Around,
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
     listen, prometheus,
-    routes::{self, RoutesError},
+    routes::{self, ReflectionError},
     seats::Seats,
     tls::{Tls, TlsError},
 };
@@ -49,7 +50,7 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Routes(#[from] RoutesError),
+    Reflection(#[from] ReflectionError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("the store failed: {0}")]
@@ -69,6 +70,8 @@ pub struct Server {
     metrics: PrometheusHandle,
     ready: Readiness,
     authenticator: Arc<Authenticator>,
+    /// `None`: nothing is around calls.
+    around: Option<Around>,
 }
 
 impl Server {
@@ -77,6 +80,7 @@ impl Server {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
         let authenticator = Arc::new(config.authenticator()?);
+        let around = config.around(&authenticator)?;
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -93,6 +97,7 @@ impl Server {
             metrics,
             ready,
             authenticator,
+            around,
         })
     }
 
@@ -124,10 +129,9 @@ impl Server {
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = routes::router(
             context,
-            Arc::clone(&self.authenticator),
+            self.around,
             health_service,
             &self.config.cors_origins,
-            &self.config.limits,
         )?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         // Before the first call or probe is taken: none must find a service missing.
