@@ -13,6 +13,7 @@ use crate::{
     layers::{Call, Quota},
     model::{self, Action, FeedName, Span},
     proto::{v1, wire::IngestMessage},
+    trace::Source,
 };
 
 /// Refusals that are told one by one.
@@ -35,6 +36,7 @@ pub(super) async fn run(
         context,
         call,
         quota: call.quota(),
+        source: call.source().map(Arc::clone),
         target: None,
         gate: KeyGate::open(),
         connected: None,
@@ -81,6 +83,7 @@ struct Upload<'a> {
     context: &'a Context,
     call: &'a Call,
     quota: &'a Quota,
+    source: Option<Arc<Source>>,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
     /// What may be written to the target's feed.
     gate: KeyGate,
@@ -195,6 +198,7 @@ impl Upload<'_> {
             first_sequence,
         };
         let batch = Batch::new(numbered, mode, message.count, message.record_bytes);
+        let batch = batch.from(self.source.as_ref());
         self.gathered = Some(Gathered {
             origin,
             feed,

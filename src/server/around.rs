@@ -1,20 +1,31 @@
 //! The layers around every call, put together. A test counts what they allocate.
 
-use std::sync::Arc;
+use std::{fmt, sync::Arc};
 
 use axum::Router;
 
 use crate::layers::{
-    AuthenticateLayer, Authenticator, AuthorizeLayer, LoadLayer, LoadLimits, RateLimitLayer,
-    RateLimits, RequestContextLayer, RpcMetricsLayer,
+    AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, DeadlineLayer, FeatureFlags,
+    LoadLayer, LoadLimits, RateLimitLayer, RateLimits, RequestContextLayer, RpcMetricsLayer,
+    TraceLayer, Trusted,
 };
 
 /// What they need.
-#[derive(Clone, Debug)]
 pub struct Around {
     pub authenticator: Arc<Authenticator>,
+    pub flags: FeatureFlags,
+    pub trusted: Trusted,
     pub load: LoadLimits,
     pub rates: RateLimits,
+}
+
+impl fmt::Debug for Around {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Around")
+            .field("load", &self.load)
+            .field("rates", &self.rates)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Around {
@@ -25,7 +36,10 @@ impl Around {
             .layer(AuthorizeLayer)
             .layer(AuthenticateLayer::new(self.authenticator))
             .layer(LoadLayer::new(self.load))
-            .layer(RpcMetricsLayer)
-            .layer(RequestContextLayer)
+            .layer(DeadlineLayer)
+            .layer(AccessLogLayer)
+            .layer(RpcMetricsLayer::new())
+            .layer(TraceLayer)
+            .layer(RequestContextLayer::new(self.flags, self.trusted))
     }
 }

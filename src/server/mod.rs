@@ -6,6 +6,8 @@ mod config;
 mod connection;
 mod gather;
 mod listen;
+mod log;
+mod otlp;
 mod page;
 mod prometheus;
 mod routes;
@@ -19,5 +21,7 @@ pub use config::{
     JwtConfig, Layers, LimitsConfig, LogConfig, LogFormat, PrincipalConfig, RateConfig, Reachable,
     Size, StoreConfig, Time, TlsConfig, TraceConfig,
 };
+pub use log::{LogError, LogLevel};
+pub use otlp::{Otlp, OtlpError};
 pub use serve::{ServeError, Server};
 pub use tls::TlsError;

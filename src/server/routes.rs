@@ -15,7 +15,15 @@ use crate::{
     rpc::{Context, Services},
 };
 
-const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+const EXPOSED: [&str; 7] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-request-id",
+    "x-feature-flags",
+    "x-feature-flags-ignored",
+    "traceresponse",
+];
 
 #[derive(Debug, thiserror::Error)]
 #[error("reflection cannot be served: {0}")]

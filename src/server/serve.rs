@@ -17,7 +17,10 @@ use super::{
     around::Around,
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
-    listen, prometheus,
+    listen,
+    log::LogLevel,
+    otlp::{Otlp, OtlpError},
+    prometheus,
     routes::{self, ReflectionError},
     seats::Seats,
     tls::{Tls, TlsError},
@@ -53,6 +56,8 @@ pub enum ServeError {
     Reflection(#[from] ReflectionError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     #[error("the store failed: {0}")]
     StoreStopped(String),
     #[error("{0} did not stop within the deadline")]
@@ -72,6 +77,8 @@ pub struct Server {
     authenticator: Arc<Authenticator>,
     /// `None`: nothing is around calls.
     around: Option<Around>,
+    log_level: Option<LogLevel>,
+    otlp: Option<Otlp>,
 }
 
 impl Server {
@@ -81,6 +88,9 @@ impl Server {
         let tls = Tls::open(&config.tls)?;
         let authenticator = Arc::new(config.authenticator()?);
         let around = config.around(&authenticator)?;
+        let endpoint = config.trace.otlp_endpoint.as_deref();
+        let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
+        let otlp = otlp.transpose()?;
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -98,12 +108,21 @@ impl Server {
             ready,
             authenticator,
             around,
+            log_level: None,
+            otlp,
         })
     }
 
     /// How clients connect: `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Lets operators change the level of the log.
+    #[must_use]
+    pub fn with_log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
     }
 
     /// Where gRPC and the page are.
@@ -127,13 +146,9 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(
-            context,
-            self.around,
-            health_service,
-            &self.config.cors_origins,
-        )?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        let cors = &self.config.cors_origins;
+        let router = routes::router(context, self.around, health_service, cors)?;
+        let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![
@@ -176,6 +191,9 @@ impl Server {
         }
         let closed = shutdown.step("store", self.hub.close()).await;
         background.iter().for_each(JoinHandle::abort);
+        if let Some(otlp) = self.otlp {
+            shutdown.step("spans", otlp.flush()).await;
+        }
         match (failure, closed) {
             (Some(cause), _) => Err(ServeError::StoreStopped(cause)),
             (None, Some(closed)) => Ok(closed?),
@@ -200,6 +218,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 fn spawn_admin(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the metrics listener failed");
         }

@@ -11,8 +11,8 @@ use prost::Message;
 use ringfeed::{
     hub::{Feed, Hub, HubOptions},
     layers::{
-        AuthOptions, Authenticator, LoadLimits, NewToken, Peer, RateLimits, Rates, Security,
-        TokenFile,
+        AuthOptions, Authenticator, FeatureFlags, LoadLimits, NewToken, Peer, RateLimits, Rates,
+        Security, TokenFile,
     },
     proto::v1::{
         self, publish_request::Command, publish_response, session_request, session_response,
@@ -215,6 +215,8 @@ fn around(token: NewToken) -> Around {
     });
     Around {
         authenticator: Arc::new(authenticator.unwrap()),
+        flags: FeatureFlags::default(),
+        trusted: Arc::new(|_peer| false),
         load: LoadLimits {
             streams: 1_000,
             incomplete_bytes: 1 << 30,

@@ -24,6 +24,7 @@ use futures_util::{
 use tokio::time::{Instant, sleep};
 use tokio_stream::Stream;
 use tonic::Status;
+use tracing::Instrument as _;
 
 pub(super) use self::answers::Answers;
 use self::{
@@ -41,6 +42,7 @@ use crate::{
         v1::{self, publish_response::Event},
         wire::PublishMessage,
     },
+    trace::Source,
 };
 
 /// Batches whose ack is awaited at the same time.
@@ -56,7 +58,7 @@ pub(super) fn start(
     call: Arc<Call>,
 ) -> Answers {
     let (queue, answers) = answers::queue(Arc::clone(&call));
-    tokio::spawn(async move {
+    let device = async move {
         let left = queue.left();
         let device = run(context, messages.fuse(), call, queue);
         tokio::select! {
@@ -64,7 +66,9 @@ pub(super) fn start(
             // Nobody reads the answers any more.
             () = left.cancelled() => {}
         }
-    });
+    };
+    // Its lines in the log are of this call too.
+    tokio::spawn(device.in_current_span());
     answers
 }
 
@@ -102,6 +106,7 @@ async fn run(
             let mut device = Device {
                 context,
                 feed,
+                source: call.source().map(Arc::clone),
                 call,
                 upload: welcome.upload,
                 gate: KeyGate::new(keys),
@@ -175,6 +180,8 @@ struct Device {
     acks: Acks,
     /// The batch that waits for room in the hub.
     appending: Option<Appending>,
+    /// The call, where it is traced.
+    source: Option<Arc<Source>>,
     /// Bytes of all messages since the hello.
     received: u64,
     /// Credit for later.
@@ -271,7 +278,8 @@ impl Device {
         let numbered = (self.upload.key().clone(), message.first_sequence);
         let now = model::now();
         let mut batch = Batch::new(Some(numbered), mode, message.count, message.record_bytes)
-            .under(&self.upload);
+            .under(&self.upload)
+            .from(self.source.as_ref());
         let limits = self.context.hub.limits(now);
         let (gate, records) = (&mut self.gate, message.records());
         batch.check_at(gate, &self.feed, records, &limits, now);

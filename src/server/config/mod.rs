@@ -29,8 +29,11 @@ pub use self::{
 use super::around::Around;
 use crate::{
     hub::{AutoCreate, HubOptions},
-    layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, Grant, RateLimits},
-    model::Retention,
+    layers::{
+        Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant,
+        RateLimits, TrustedProxies,
+    },
+    model::{Retention, compile_glob},
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
 
@@ -220,6 +223,11 @@ impl Config {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
         }
+        for flag in &self.feature_flags {
+            if let Err(error) = compile_glob(&flag.principals) {
+                return value("feature_flags.principals", error.glob, "it is no glob");
+            }
+        }
         self.tls.check()?;
         if self.layers == Layers::Off && self.reachable() == Reachable::Network {
             let advice = "without them anybody may do everything: it is for measuring on loopback";
@@ -287,8 +295,12 @@ impl Config {
             tracing::warn!("layers are off: no identity, no limits, no metrics of calls");
             return Ok(None);
         }
+        let proxies = TrustedProxies::parse(&self.auth.trusted_proxies);
+        let proxies = proxies.map_err(AuthError::from)?;
         Ok(Some(Around {
             authenticator: Arc::clone(authenticator),
+            flags: self.feature_flags(),
+            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
             load: self.limits.load_limits(),
             rates: self.rate_limits()?,
         }))
@@ -309,6 +321,12 @@ impl Config {
         } else {
             Reachable::Network
         }
+    }
+
+    /// `check` saw that they can be read.
+    pub(in crate::server) fn feature_flags(&self) -> FeatureFlags {
+        let flags = self.feature_flags.iter();
+        FeatureFlags::new(flags.map(|flag| (&*flag.name, &*flag.principals))).unwrap_or_default()
     }
 
     pub fn hub_options(&self) -> HubOptions {
@@ -401,6 +419,8 @@ mod tests {
         assert!(error(open).contains("loopback"));
         let glob = "[[limits.principals]]\nnames = [\"a[\"]";
         assert!(error(glob).contains("limits.principals.names is a["));
+        let flag = "[[feature_flags]]\nname = \"x\"\nprincipals = \"[\"";
+        assert!(error(flag).contains("glob"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
     }
 }
