@@ -1,6 +1,7 @@
 //! The process: bind, stack, serve, drain; and the pages beside gRPC.
 
 mod admin;
+mod around;
 mod config;
 mod connection;
 mod gather;
@@ -17,10 +18,11 @@ mod seats;
 mod serve;
 mod tls;
 
+pub use around::Around;
 pub use config::{
     AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
-    JwtConfig, LimitsConfig, LogConfig, LogFormat, PrincipalConfig, RateConfig, Reachable, Size,
-    StoreConfig, Time, TlsConfig, TraceConfig,
+    JwtConfig, Layers, LimitsConfig, LogConfig, LogFormat, PrincipalConfig, RateConfig, Reachable,
+    Size, StoreConfig, Time, TlsConfig, TraceConfig,
 };
 pub use log::{LogError, LogLevel};
 pub use otlp::{Otlp, OtlpError};

@@ -14,19 +14,20 @@ use tonic_health::server::HealthReporter;
 
 use super::{
     admin::{self, Readiness, Ready},
+    around::Around,
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
     guard, listen,
     log::LogLevel,
     otlp::{Otlp, OtlpError},
     page, prometheus,
-    routes::{self, Around, RoutesError},
+    routes::{self, ReflectionError},
     seats::Seats,
     tls::{Tls, TlsError},
 };
 use crate::{
     hub::Hub,
-    layers::{Authenticator, TrustedProxies},
+    layers::Authenticator,
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -52,7 +53,7 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Routes(#[from] RoutesError),
+    Reflection(#[from] ReflectionError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -74,6 +75,8 @@ pub struct Server {
     metrics: PrometheusHandle,
     ready: Readiness,
     authenticator: Arc<Authenticator>,
+    /// `None`: nothing is around calls.
+    around: Option<Around>,
     log_level: Option<LogLevel>,
     otlp: Option<Otlp>,
 }
@@ -84,6 +87,7 @@ impl Server {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
         let authenticator = Arc::new(config.authenticator()?);
+        let around = config.around(&authenticator)?;
         let endpoint = config.trace.otlp_endpoint.as_deref();
         let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
         let otlp = otlp.transpose()?;
@@ -103,6 +107,7 @@ impl Server {
             metrics,
             ready,
             authenticator,
+            around,
             log_level: None,
             otlp,
         })
@@ -141,15 +146,8 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        // Checked with the rest of the settings.
-        let proxies = TrustedProxies::parse(&self.config.auth.trusted_proxies).unwrap_or_default();
-        let around = Around {
-            authenticator: Arc::clone(&self.authenticator),
-            flags: self.config.feature_flags(),
-            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
-        };
-        let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
-        let router = routes::router(context, around, health_service, cors, limits)?;
+        let cors = &self.config.cors_origins;
+        let router = routes::router(context, self.around, health_service, cors)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
         let open = self.config.open_to_the_network();
         open.iter().for_each(|fact| tracing::warn!("{fact}"));

@@ -10,6 +10,7 @@ mod units;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -26,10 +27,13 @@ pub use self::{
     trace::TraceConfig,
     units::{Size, Time},
 };
-use super::origins;
+use super::{around::Around, origins};
 use crate::{
     hub::{AutoCreate, HubOptions},
-    layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant},
+    layers::{
+        Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant,
+        RateLimits, TrustedProxies,
+    },
     model::{Retention, compile_glob},
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
@@ -62,6 +66,16 @@ pub enum LogFormat {
     Json,
 }
 
+/// Whether anything is around calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layers {
+    #[default]
+    On,
+    /// No identity, no limits, no metrics and logs of calls: to measure what these cost.
+    Off,
+}
+
 /// Who can reach a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reachable {
@@ -86,6 +100,7 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call from elsewhere.
     pub cors_origins: Vec<String>,
+    pub layers: Layers,
     pub heartbeat: Time,
     pub shutdown_deadline: Time,
     pub store: StoreConfig,
@@ -112,6 +127,7 @@ impl Default for Config {
             anonymous: false,
             allowed_hosts: vec![],
             cors_origins: vec![],
+            layers: Layers::On,
             heartbeat: Time(Duration::from_secs(10)),
             shutdown_deadline: Time(Duration::from_secs(10)),
             store: StoreConfig::default(),
@@ -219,10 +235,11 @@ impl Config {
             return value("cors_origins", other.clone(), advice);
         }
         self.tls.check()?;
-        if let Err(invalid) = self.limits.rate_limits() {
-            let (glob, advice) = (invalid.glob, "names are globs of principals");
-            return value("limits.principals.names", glob, advice);
+        if self.layers == Layers::Off && self.reachable() == Reachable::Network {
+            let advice = "without them anybody may do everything: it is for measuring on loopback";
+            return value("layers", "off".into(), advice);
         }
+        self.rate_limits()?;
         self.check_exposure()?;
         self.authenticator().map(drop)
     }
@@ -273,6 +290,35 @@ impl Config {
             },
             anonymous_scopes: auth.anonymous_scopes.clone(),
         }
+    }
+
+    /// What is around calls.
+    pub(in crate::server) fn around(
+        &self,
+        authenticator: &Arc<Authenticator>,
+    ) -> Result<Option<Around>, ConfigError> {
+        if self.layers == Layers::Off {
+            tracing::warn!("layers are off: no identity, no limits, no metrics of calls");
+            return Ok(None);
+        }
+        let proxies = TrustedProxies::parse(&self.auth.trusted_proxies);
+        let proxies = proxies.map_err(AuthError::from)?;
+        Ok(Some(Around {
+            authenticator: Arc::clone(authenticator),
+            flags: self.feature_flags(),
+            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
+            load: self.limits.load_limits(),
+            rates: self.rate_limits()?,
+        }))
+    }
+
+    fn rate_limits(&self) -> Result<RateLimits, ConfigError> {
+        let limits = self.limits.rate_limits();
+        limits.map_err(|invalid| ConfigError::Value {
+            name: "limits.principals.names",
+            value: invalid.glob,
+            advice: "names are globs of principals",
+        })
     }
 
     pub fn reachable(&self) -> Reachable {
@@ -375,6 +421,10 @@ mod tests {
         assert!(error("heartbeat = \"fast\"").contains("\"10s\""));
         assert!(error("listen = \"0.0.0.0:1\"").contains("--plaintext"));
         assert!(error("listen = \"0.0.0.0:1\"\nplaintext = true").contains("--anonymous"));
+        let open = "listen = \"0.0.0.0:1\"\nplaintext = true\nanonymous = true\nlayers = \"off\"";
+        assert!(error(open).contains("loopback"));
+        let glob = "[[limits.principals]]\nnames = [\"a[\"]";
+        assert!(error(glob).contains("limits.principals.names is a["));
         let flag = "[[feature_flags]]\nname = \"x\"\nprincipals = \"[\"";
         assert!(error(flag).contains("glob"));
         assert!(error("cors_origins = [\"*\"]").contains("https://"));
