@@ -23,6 +23,7 @@ mod tests;
 mod trace;
 mod watched;
 
+pub(crate) use self::watched::{Watched, Watcher};
 pub use self::{
     access_log::AccessLogLayer,
     call::{Call, Over, Told},

@@ -38,4 +38,5 @@ mod slow;
 mod small_frames;
 mod stop;
 mod subscribe;
+mod tracing;
 mod two_ways;
