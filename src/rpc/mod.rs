@@ -3,6 +3,8 @@
 
 mod catalog_service;
 mod cursors;
+#[cfg(test)]
+mod documented;
 mod feed_service;
 mod feeds;
 mod ingest;
