@@ -21,6 +21,7 @@ pub mod serve;
 mod subscribe;
 mod subscribers;
 mod telemetry;
+mod token;
 
 use std::process::ExitCode;
 
@@ -50,6 +51,7 @@ enum Command {
     Producers(producers::ProducersArgs),
     Subscribers(subscribers::SubscribersArgs),
     Feeds(feeds::FeedsArgs),
+    Token(Box<token::TokenArgs>),
     Check(check::CheckArgs),
     Bench(Box<bench::BenchArgs>),
 }
@@ -83,6 +85,7 @@ impl Command {
             Self::Producers(args) => block_on(args.run()),
             Self::Subscribers(args) => block_on(args.run()),
             Self::Feeds(args) => block_on(args.run()),
+            Self::Token(args) => block_on(args.run()),
             Self::Check(args) => args.run(),
             Self::Bench(args) => args.run(),
         }

@@ -14,7 +14,7 @@ use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Caller, End, FeatureFlags, Flags, Peer, Rpc};
+use super::{Caller, End, FeatureFlags, Flags, Peer, Quota, Rpc};
 use crate::{
     errors::{Answer, Reason},
     model::{Principal, Scopes},
@@ -35,6 +35,7 @@ pub struct Call {
     pub received: Traffic,
     pub sent: Traffic,
     caller: OnceLock<Caller>,
+    quota: OnceLock<Quota>,
     flags: OnceLock<Flags>,
     span: OnceLock<SpanContext>,
     source: OnceLock<Arc<Source>>,
@@ -86,6 +87,7 @@ impl Call {
             received: Traffic::default(),
             sent: Traffic::default(),
             caller: OnceLock::new(),
+            quota: OnceLock::new(),
             flags: OnceLock::new(),
             span: OnceLock::new(),
             source: OnceLock::new(),
@@ -108,6 +110,16 @@ impl Call {
     /// Says who calls; only the first to do so is heard.
     pub fn identify(&self, caller: Caller) {
         drop(self.caller.set(caller));
+    }
+
+    /// What it may take; everything, where no limits are set.
+    pub fn quota(&self) -> &Quota {
+        self.quota.get_or_init(Quota::default)
+    }
+
+    /// Says what it may take; only the first to do so is heard.
+    pub fn limit(&self, quota: Quota) {
+        drop(self.quota.set(quota));
     }
 
     pub fn principal(&self) -> Principal {

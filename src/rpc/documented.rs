@@ -11,15 +11,8 @@ use crate::{
     proto::wire,
 };
 
-/// What comes with layers that are not there yet.
-const STILL_TO_COME: [Reason; 6] = [
-    Reason::NoCredentials,
-    Reason::InvalidToken,
-    Reason::PermissionDenied,
-    Reason::HostNotAllowed,
-    Reason::RateLimited,
-    Reason::StreamLimit,
-];
+/// What the listener is still to answer with.
+const STILL_TO_COME: [Reason; 1] = [Reason::HostNotAllowed];
 
 fn again(reason: Reason) -> &'static str {
     match reason.again() {

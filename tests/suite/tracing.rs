@@ -266,3 +266,64 @@ async fn output_log_and_details_name_the_same_request() {
     assert_eq!(details.request_id, "my-own.1");
     assert_eq!(line_of(&server, "my-own.1").await["code"], "NOT_FOUND");
 }
+
+/// One request to the metrics listener; the status and what it said.
+async fn http(server: &Server, request: &str) -> (u16, String) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(server.metrics_address())
+        .await
+        .unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    within("an answer", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.trim_end().to_owned())
+}
+
+fn put(level: &str, more: &str) -> String {
+    let len = level.len();
+    format!(
+        "PUT /log-level HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: {len}\r\n\r\n{level}"
+    )
+}
+
+#[tokio::test]
+async fn the_level_of_the_log_changes_while_the_server_runs() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, "[log]\nlevel = \"warn,ringfeed::cli=info\"\n").unwrap();
+    let setup = Setup::new().with("config", file.path().display());
+    let server = setup.start().await;
+    let mut catalog = server.catalog().await;
+    let mut ask = async |id: &str| {
+        let mut request = Request::new(GetFeedRequest {
+            name: "nowhere".into(),
+        });
+        request
+            .metadata_mut()
+            .insert("x-request-id", id.parse().unwrap());
+        catalog.get_feed(request).await.unwrap_err();
+    };
+    ask("silent").await;
+    let get = "GET /log-level HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    assert_eq!(http(&server, get).await.1, "warn,ringfeed::cli=info");
+    assert_eq!(http(&server, &put("info", "")).await, (200, "info".into()));
+    ask("said").await;
+    line_of(&server, "said").await;
+    assert!(!server.log().contains("\"silent\""));
+
+    let (status, text) = http(&server, &put("ringfeed=loud", "")).await;
+    assert_eq!(status, 400, "{text}");
+    // A web page cannot, not even one of this very address.
+    let (status, _) = http(&server, &put("trace", "origin: http://x\r\n")).await;
+    assert_eq!(status, 403);
+    assert_eq!(http(&server, get).await.1, "info");
+
+    std::fs::write(&file, "[log]\nlevel = \"debug,h2=warn\"\n").unwrap();
+    server.hang_up();
+    let told = async || server.log().contains("the settings were read again");
+    until("the settings", told).await;
+    assert_eq!(http(&server, get).await.1, "debug,h2=warn");
+}

@@ -18,10 +18,12 @@ pub enum Reason {
     TimeAhead,
     /// The feed has as many keys as it may.
     KeyLimit,
+    /// Whoever uploads it may not write this key.
+    KeyNotAllowed,
 }
 
 impl Reason {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Malformed,
         Self::UnknownField,
         Self::RepeatedField,
@@ -34,6 +36,7 @@ impl Reason {
         Self::OutOfRange,
         Self::TimeAhead,
         Self::KeyLimit,
+        Self::KeyNotAllowed,
     ];
 
     /// One sentence for people.
@@ -55,6 +58,7 @@ impl Reason {
                 "The event time is further ahead of the server's clock than limits.event_time_ahead."
             }
             Self::KeyLimit => "The key is new, and the feed takes no new keys.",
+            Self::KeyNotAllowed => "The caller's scopes do not allow it to write this key.",
         }
     }
 
@@ -72,6 +76,7 @@ impl Reason {
             Self::OutOfRange => "OUT_OF_RANGE",
             Self::TimeAhead => "TIME_AHEAD",
             Self::KeyLimit => "KEY_LIMIT",
+            Self::KeyNotAllowed => "KEY_NOT_ALLOWED",
         }
     }
 }

@@ -20,14 +20,14 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
-    network::{ClientAuth, RateConfig, TlsConfig},
+    network::{ClientAuth, PrincipalConfig, RateConfig, TlsConfig},
     sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
     trace::TraceConfig,
     units::{Size, Time},
 };
 use crate::{
     hub::{AutoCreate, HubOptions},
-    layers::FeatureFlags,
+    layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant},
     model::{Retention, compile_glob},
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
@@ -126,6 +126,8 @@ impl Default for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error("{0}")]
     Invalid(#[from] Box<figment::Error>),
     #[error("{name} is {value}; {advice}")]
@@ -209,7 +211,13 @@ impl Config {
                 return value("feature_flags.principals", error.glob, "it is no glob");
             }
         }
-        self.check_exposure()
+        self.tls.check()?;
+        if let Err(invalid) = self.limits.rate_limits() {
+            let (glob, advice) = (invalid.glob, "names are globs of principals");
+            return value("limits.principals.names", glob, advice);
+        }
+        self.check_exposure()?;
+        self.authenticator().map(drop)
     }
 
     /// What others could read or write is only open to them when that was said.
@@ -224,13 +232,40 @@ impl Config {
                 flag,
             })
         };
-        if !self.plaintext {
+        if !self.plaintext && !self.tls.is_on() {
             return exposed("traffic would be unencrypted", "--plaintext");
         }
-        if !self.anonymous {
+        if !self.anonymous && !self.auth_options().has_source() {
             return exposed("anybody could call without a token", "--anonymous");
         }
         Ok(())
+    }
+
+    /// What knows callers. Reads the files of [auth].
+    pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
+        Ok(Authenticator::new(self.auth_options())?)
+    }
+
+    fn auth_options(&self) -> AuthOptions {
+        let auth = &self.auth;
+        let grants = auth.grants.iter().map(|grant| Grant {
+            principals: grant.principals.clone(),
+            scopes: grant.scopes.clone(),
+        });
+        AuthOptions {
+            token_file: auth.token_file.clone(),
+            certificates: match self.tls.client_ca {
+                Some(_) => Certificates::Shown,
+                None => Certificates::None,
+            },
+            trusted_proxies: auth.trusted_proxies.clone(),
+            grants: grants.collect(),
+            anonymous: match self.anonymous {
+                true => Anonymous::Allowed,
+                false => Anonymous::Refused,
+            },
+            anonymous_scopes: auth.anonymous_scopes.clone(),
+        }
     }
 
     pub fn reachable(&self) -> Reachable {
