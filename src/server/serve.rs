@@ -130,6 +130,16 @@ impl Server {
         self.metrics_listener.local_addr()
     }
 
+    fn around(&self) -> Around {
+        // Checked with the rest of the settings.
+        let proxies = TrustedProxies::parse(&self.config.auth.trusted_proxies).unwrap_or_default();
+        Around {
+            authenticator: Arc::clone(&self.authenticator),
+            flags: self.config.feature_flags(),
+            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
+        }
+    }
+
     /// Serves until `stop`, then drains: streams end with a resume token, what was accepted is
     /// flushed and acknowledged, within the deadline of the settings.
     pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
@@ -141,13 +151,7 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        // Checked with the rest of the settings.
-        let proxies = TrustedProxies::parse(&self.config.auth.trusted_proxies).unwrap_or_default();
-        let around = Around {
-            authenticator: Arc::clone(&self.authenticator),
-            flags: self.config.feature_flags(),
-            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
-        };
+        let around = self.around();
         let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
         let router = routes::router(context, around, health_service, cors, limits)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);

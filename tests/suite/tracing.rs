@@ -24,11 +24,11 @@ use crate::harness::{
 /// A collector that hands on each span, with the name of its service.
 struct Collector {
     endpoint: String,
-    arrived: mpsc::UnboundedReceiver<(String, Span)>,
+    arrived: mpsc::Receiver<(String, Span)>,
     spans: Vec<(String, Span)>,
 }
 
-struct Service(mpsc::UnboundedSender<(String, Span)>);
+struct Service(mpsc::Sender<(String, Span)>);
 
 #[tonic::async_trait]
 impl TraceService for Service {
@@ -43,7 +43,7 @@ impl TraceService for Service {
                 panic!("{name:?}");
             };
             for span in of_service.scope_spans.into_iter().flat_map(|s| s.spans) {
-                self.0.send((service.clone(), span)).ok();
+                self.0.send((service.clone(), span)).await.unwrap();
             }
         }
         Ok(Response::new(ExportTraceServiceResponse::default()))
@@ -54,7 +54,7 @@ impl Collector {
     async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let (send, arrived) = mpsc::unbounded_channel();
+        let (send, arrived) = mpsc::channel(1_024);
         let service = TraceServiceServer::new(Service(send));
         let serving = tonic::transport::Server::builder().add_service(service);
         tokio::spawn(serving.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -249,6 +249,7 @@ async fn output_log_and_details_name_the_same_request() {
     assert_eq!(line["code"], "NOT_FOUND");
     assert_eq!(line["reason"], "UNKNOWN_FEED");
     assert_eq!(line["ended_by"], "error");
+    assert!(line["peer"].as_str().unwrap().starts_with("127.0.0.1:"));
     // The session is the same for all calls of a process.
     assert!(line["session_id"].is_string());
 
