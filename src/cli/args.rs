@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::exit::Usage;
+use super::{exit::Usage, telemetry::TelemetryArgs};
 use crate::client::{ConnectOptions, TlsOptions, Token};
 
 /// Where the server is, and who we are to it.
@@ -51,6 +51,8 @@ pub(super) struct ConnectArgs {
     /// Name in the server's certificate, if it is not the endpoint's host
     #[arg(long, env = "RINGFEED_TLS_DOMAIN", value_name = "NAME")]
     pub(super) tls_domain: Option<String>,
+    #[command(flatten)]
+    pub(super) telemetry: TelemetryArgs,
 }
 
 impl ConnectArgs {

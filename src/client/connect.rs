@@ -17,7 +17,10 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use super::retry::{Backoff, is_over_limit, retry, unreachable};
+use super::{
+    calls::Calls,
+    retry::{Backoff, is_over_limit, retry, unreachable},
+};
 use crate::proto::v1::{
     catalog_service_client::CatalogServiceClient, feed_service_client::FeedServiceClient,
 };
@@ -29,8 +32,8 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// Responses are at most 1 MiB; the rest is room for later servers.
 const MAX_RESPONSE_BYTES: usize = 8 << 20;
 
-pub type FeedClient = FeedServiceClient<InterceptedService<Channel, Bearer>>;
-pub type CatalogClient = CatalogServiceClient<InterceptedService<Channel, Bearer>>;
+pub type FeedClient = FeedServiceClient<InterceptedService<Calls, Bearer>>;
+pub type CatalogClient = CatalogServiceClient<InterceptedService<Calls, Bearer>>;
 
 /// Where the servers are, and who we are to them.
 #[derive(Clone, Debug)]
@@ -303,9 +306,9 @@ impl Connection {
         self.0.targets.get(current).map(|target| (current, target))
     }
 
-    fn channel(&self) -> Channel {
+    fn channel(&self) -> Calls {
         let target = self.target().expect("`new` refuses an empty list");
-        target.1.channel.clone()
+        Calls::new(target.1.channel.clone())
     }
 }
 

@@ -9,6 +9,7 @@
 //!                              -> Subscription   resumes from its own cursors, checks P1 and P2
 //! ```
 
+mod calls;
 mod connect;
 mod event;
 #[cfg(test)]

@@ -30,6 +30,7 @@ mod trace;
 mod trusted;
 mod watched;
 
+pub(crate) use self::watched::{Watched, Watcher};
 pub use self::{
     access_log::AccessLogLayer,
     authenticate::{

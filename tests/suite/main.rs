@@ -44,4 +44,5 @@ mod small_frames;
 mod stop;
 mod subscribe;
 mod tls;
+mod tracing;
 mod two_ways;
