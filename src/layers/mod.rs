@@ -19,8 +19,8 @@ mod watched;
 pub use self::{
     authenticate::{
         Anonymous, AuthError, AuthOptions, AuthenticateLayer, Authenticator, Certificates, Grant,
-        InvalidGrant, Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText,
-        principal_fault, write_private,
+        InvalidGrant, InvalidKeys, InvalidUrl, JwtError, JwtOptions, Moment, NewToken, TokenEntry,
+        TokenFile, TokenFileError, TokenText, principal_fault, write_private,
     },
     call::{Call, Over},
     caller::{Caller, Identity, Validity},

@@ -128,6 +128,7 @@ impl Server {
             &self.config.cors_origins,
         )?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let background = [

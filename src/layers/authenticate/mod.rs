@@ -2,6 +2,7 @@
 //! particular, in that order. A bad token is refused, whatever else the caller has to show.
 
 mod grants;
+mod jwt;
 mod refusal;
 mod reload;
 mod token_file;
@@ -24,9 +25,10 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tokio::{task::spawn_blocking, time::interval};
 use tower::{Layer, Service};
 
-use self::{grants::Grants, refusal::Refusal, tokens::Tokens};
+use self::{grants::Grants, jwt::Jwt, refusal::Refusal, tokens::Tokens};
 pub use self::{
     grants::{Grant, InvalidGrant},
+    jwt::{InvalidKeys, InvalidUrl, JwtError, JwtOptions},
     token_file::{
         Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText, principal_fault,
         write_private,
@@ -44,6 +46,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct AuthOptions {
     pub token_file: Option<PathBuf>,
+    pub jwt: JwtOptions,
     pub certificates: Certificates,
     pub trusted_proxies: Vec<String>,
     pub grants: Vec<Grant>,
@@ -75,6 +78,8 @@ pub enum AuthError {
         file: PathBuf,
         error: TokenFileError,
     },
+    #[error("auth.jwt: {0}")]
+    Jwt(#[from] JwtError),
     #[error("auth.trusted_proxies: {0}")]
     TrustedProxies(#[from] InvalidNetwork),
     #[error("auth.grants: {0}")]
@@ -87,6 +92,7 @@ impl AuthOptions {
     /// Without one everybody is anonymous.
     pub fn has_source(&self) -> bool {
         self.token_file.is_some()
+            || self.jwt.is_used()
             || self.certificates == Certificates::Shown
             || !self.trusted_proxies.is_empty()
     }
@@ -98,6 +104,7 @@ pub struct Authenticator {
     /// Whether there is a source of identity at all.
     sources: Sources,
     tokens: Option<Tokens>,
+    jwt: Option<Jwt>,
     grants: Grants,
     /// Callers without credentials; `None`: they are refused.
     anonymous: Option<Caller>,
@@ -126,16 +133,25 @@ impl Authenticator {
                 .as_deref()
                 .map(Tokens::open)
                 .transpose()?,
+            jwt: Jwt::open(options.jwt)?,
             grants: Grants::new(options.grants)?,
             anonymous: allowed.then(|| Caller::anonymous(scopes)),
         })
     }
 
-    /// Takes up what changes, for as long as it is polled.
-    pub async fn watch(self: Arc<Self>) {
+    /// Says what is doubtful about the settings, and fetches what has to be fetched.
+    pub async fn start(&self) {
         if let Some(tokens) = &self.tokens {
             tokens.warn();
         }
+        if let Some(jwt) = &self.jwt {
+            jwt.warn();
+            jwt.refresh().await;
+        }
+    }
+
+    /// Takes up what changes, for as long as it is polled.
+    pub async fn watch(self: Arc<Self>) {
         let mut look = interval(LOOK);
         loop {
             look.tick().await;
@@ -144,12 +160,18 @@ impl Authenticator {
             if let Err(error) = looked {
                 tracing::error!(%error, "looking for new tokens and keys failed");
             }
+            if let Some(jwt) = &self.jwt {
+                jwt.refresh().await;
+            }
         }
     }
 
     fn reload_files(&self) {
         if let Some(tokens) = &self.tokens {
             tokens.reload();
+        }
+        if let Some(jwt) = &self.jwt {
+            jwt.reload_file();
         }
     }
 
@@ -176,8 +198,12 @@ impl Authenticator {
     }
 
     async fn by_token(&self, token: &str) -> Result<Caller, Refusal> {
-        let tokens = self.tokens.as_ref().ok_or(Refusal::Malformed)?;
-        tokens.verify(token)
+        // A JWT has dots, the others have none.
+        match (&self.tokens, &self.jwt) {
+            (_, Some(jwt)) if token.contains('.') => jwt.verify(token, &self.grants).await,
+            (Some(tokens), _) => tokens.verify(token),
+            _ => Err(Refusal::Malformed),
+        }
     }
 }
 

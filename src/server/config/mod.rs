@@ -244,6 +244,7 @@ impl Config {
         });
         AuthOptions {
             token_file: auth.token_file.clone(),
+            jwt: auth.jwt.options(),
             certificates: match self.tls.client_ca {
                 Some(_) => Certificates::Shown,
                 None => Certificates::None,
