@@ -18,26 +18,37 @@ use crate::{
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:60rem;\
     padding:0 1rem;color-scheme:light dark}table{border-collapse:collapse;width:100%}\
     th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid #8884}\
-    th:first-child,td:first-child{text-align:left}code{background:#8882;padding:.1rem .3rem}";
+    th:first-child,td:first-child{text-align:left}code{background:#8882;padding:.1rem .3rem}\
+    .warning{border-left:.3rem solid #d80;padding-left:.6rem}";
 /// Nothing but the page's own style runs or loads.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
 const REFRESH_SECONDS: u32 = 2;
 
-pub(super) fn router(hub: Arc<Hub>) -> Router {
-    Router::new().route("/", get(status)).with_state(hub)
+/// What the page is about.
+#[derive(Clone, Debug)]
+pub(super) struct Shown {
+    pub(super) hub: Arc<Hub>,
+    /// What the settings allow and everybody should know.
+    pub(super) warnings: Arc<[String]>,
 }
 
-async fn status(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
+pub(super) fn router(shown: Shown) -> Router {
+    Router::new().route("/", get(status)).with_state(shown)
+}
+
+async fn status(State(shown): State<Shown>) -> impl IntoResponse {
     let headers: [(HeaderName, &str); 4] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Html(render(&hub)))
+    (headers, Html(render(&shown)))
 }
 
-fn render(hub: &Hub) -> String {
+fn render(shown: &Shown) -> String {
+    let hub = &shown.hub;
+    let warnings: String = shown.warnings.iter().map(|text| warning(text)).collect();
     let feeds = hub.feeds(None, usize::MAX);
     let rows: String = feeds.iter().map(|feed| row(hub, feed)).collect();
     let body = if rows.is_empty() {
@@ -54,12 +65,32 @@ fn render(hub: &Hub) -> String {
         "<!doctype html><html lang=en><meta charset=utf-8><title>ringfeed</title>\
          <meta name=viewport content='width=device-width'>\
          <meta http-equiv=refresh content={REFRESH_SECONDS}><style>{STYLE}</style>\
-         <h1>ringfeed {version}</h1>{body}\
+         <h1>ringfeed {version}</h1>{warnings}{body}\
          <p>Follow a feed: <code>ringfeed subscribe FEED</code>. Engine: {engine}. Times are UTC.</p>\
          </html>",
         version = env!("CARGO_PKG_VERSION"),
         engine = hub.engine_name(),
     )
+}
+
+fn warning(text: &str) -> String {
+    format!("<p class=warning>⚠ {}</p>", escaped(text))
+}
+
+/// A text as HTML that says no more than the text.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for character in text.chars() {
+        match character {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            character => html.push(character),
+        }
+    }
+    html
 }
 
 /// One feed. Its name is the only text of users in here, and has no character HTML knows.
@@ -97,5 +128,19 @@ fn about(duration: Duration) -> String {
         seconds @ 60..3_600 => format!("{} min", seconds / 60),
         seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_stays_a_text() {
+        let html = warning("<script>\"a\" & 'b'</script>");
+        assert_eq!(
+            html,
+            "<p class=warning>⚠ &lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;</p>"
+        );
     }
 }

@@ -9,7 +9,10 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::page;
+use super::{
+    config::Config,
+    page::{self, Shown},
+};
 use crate::{
     layers::{AuthenticateLayer, Authenticator, RequestContextLayer, RpcMetricsLayer},
     proto::DESCRIPTORS,
@@ -27,9 +30,12 @@ pub(super) fn router(
     context: Context,
     authenticator: Arc<Authenticator>,
     health: HealthServer<impl Health>,
-    cors_origins: &[String],
+    config: &Config,
 ) -> Result<Router, ReflectionError> {
-    let pages = page::router(Arc::clone(&context.hub));
+    let pages = page::router(Shown {
+        hub: Arc::clone(&context.hub),
+        warnings: config.warnings().into(),
+    });
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -46,7 +52,7 @@ pub(super) fn router(
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())
         .reset_fallback();
-    Ok(grpc.merge(pages).layer(cors(cors_origins)))
+    Ok(grpc.merge(pages).layer(cors(&config.cors_origins)))
 }
 
 /// Pages of the same origin need nothing; others only when they are listed.

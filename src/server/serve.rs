@@ -125,8 +125,11 @@ impl Server {
             context,
             Arc::clone(&self.authenticator),
             health_service,
-            &self.config.cors_origins,
+            &self.config,
         )?;
+        for warning in self.config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.

@@ -1,6 +1,7 @@
 //! Who calls: by bearer token, by what a trusted proxy says, by client certificate, or nobody in
 //! particular, in that order. A bad token is refused, whatever else the caller has to show.
 
+mod forwarded;
 mod grants;
 mod jwt;
 mod refusal;
@@ -37,7 +38,7 @@ pub use self::{
 use super::{
     Call, Caller, Identity, Needs, Peer, TrustedProxies, Validity, trusted::InvalidNetwork,
 };
-use crate::model::{InvalidScope, Scopes};
+use crate::model::{InvalidScope, Principal, Scopes};
 
 /// Time between looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -105,6 +106,7 @@ pub struct Authenticator {
     sources: Sources,
     tokens: Option<Tokens>,
     jwt: Option<Jwt>,
+    trusted: TrustedProxies,
     grants: Grants,
     /// Callers without credentials; `None`: they are refused.
     anonymous: Option<Caller>,
@@ -125,7 +127,6 @@ impl Authenticator {
         };
         let scopes = Scopes::parse(&options.anonymous_scopes, "anonymous")?;
         let allowed = sources == Sources::None || options.anonymous == Anonymous::Allowed;
-        TrustedProxies::parse(&options.trusted_proxies)?;
         Ok(Self {
             sources,
             tokens: options
@@ -134,6 +135,7 @@ impl Authenticator {
                 .map(Tokens::open)
                 .transpose()?,
             jwt: Jwt::open(options.jwt)?,
+            trusted: TrustedProxies::parse(&options.trusted_proxies)?,
             grants: Grants::new(options.grants)?,
             anonymous: allowed.then(|| Caller::anonymous(scopes)),
         })
@@ -180,16 +182,38 @@ impl Authenticator {
             if let Some(token) = bearer(headers)? {
                 return self.by_token(token).await;
             }
+            if let Some(name) = self.forwarded(headers, peer)? {
+                return Ok(self.granted(name.into(), Identity::Forwarded));
+            }
             if let Some(name) = peer.and_then(|peer| peer.certificate.as_ref()) {
-                return Ok(Caller {
-                    principal: Arc::clone(name),
-                    scopes: self.grants.of(name),
-                    identity: Identity::Certificate,
-                    validity: Validity::default(),
-                });
+                return Ok(self.granted(Arc::clone(name), Identity::Certificate));
             }
         }
         self.anonymous.clone().ok_or(Refusal::NoCredentials)
+    }
+
+    /// Whom a proxy speaks for, if it is one that may.
+    fn forwarded(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Option<String>, Refusal> {
+        if peer.is_some_and(|peer| self.trusted.is_trusted(peer)) {
+            return forwarded::principal(headers);
+        }
+        if forwarded::is_there(headers) {
+            refusal::count_untrusted();
+        }
+        Ok(None)
+    }
+
+    fn granted(&self, principal: Principal, identity: Identity) -> Caller {
+        Caller {
+            scopes: self.grants.of(&principal),
+            principal,
+            identity,
+            validity: Validity::default(),
+        }
     }
 
     /// Whose a token is; or for people why it is not good.
@@ -285,3 +309,6 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ pub(super) enum Refusal {
     Claims,
     /// There are no keys yet to check a token with.
     KeysUnavailable,
+    /// A trusted proxy's word that cannot be read.
+    Forwarded,
 }
 
 impl Refusal {
@@ -51,6 +53,7 @@ impl Refusal {
             Self::Audience => ("audience", Reason::InvalidToken, "the token is meant for another service"),
             Self::Claims => ("claims", Reason::InvalidToken, "the token lacks a claim, or has a bad one: sub and exp are needed"),
             Self::KeysUnavailable => ("keys_unavailable", Reason::KeysUnavailable, "the keys that tokens are checked with cannot be fetched at this moment"),
+            Self::Forwarded => ("forwarded", Reason::InvalidToken, "x-forwarded-client-cert names nobody"),
         }
     }
 
@@ -60,4 +63,9 @@ impl Refusal {
         metrics::count_auth_failure(label);
         Answer::new(reason, message).fact("cause", label).status()
     }
+}
+
+/// A caller whose word for others is not believed said something. It is ignored.
+pub(super) fn count_untrusted() {
+    metrics::count_auth_failure("untrusted_proxy");
 }

@@ -231,6 +231,27 @@ impl Config {
         Ok(())
     }
 
+    /// What was allowed and had better be known: for the log and the status page.
+    pub fn warnings(&self) -> Vec<String> {
+        let listen = self.listen;
+        let mut warnings = vec![];
+        if self.reachable() == Reachable::Loopback {
+            return warnings;
+        }
+        if self.tls.cert.is_none() {
+            warnings.push(format!(
+                "{listen} can be reached from the network, and traffic is unencrypted (plaintext)"
+            ));
+        }
+        if self.anonymous || !self.auth_options().has_source() {
+            let scopes = self.auth.anonymous_scopes.join(" ");
+            warnings.push(format!(
+                "{listen} can be reached from the network, and callers without a token may do {scopes} (anonymous)"
+            ));
+        }
+        warnings
+    }
+
     /// What knows callers. Reads the files of [auth].
     pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
         Ok(Authenticator::new(self.auth_options())?)
@@ -354,5 +375,50 @@ mod tests {
         assert!(error("listen = \"0.0.0.0:1\"").contains("--plaintext"));
         assert!(error("listen = \"0.0.0.0:1\"\nplaintext = true").contains("--anonymous"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
+        let auth = |text: &str| parse(&format!("[auth]\n{text}")).unwrap_err().to_string();
+        assert!(auth("token_file = \"/nowhere\"").contains("auth.token_file /nowhere"));
+        assert!(
+            auth("anonymous_scopes = [\"look:*\"]").contains("auth.anonymous_scopes: \"look:*\"")
+        );
+        assert!(auth("trusted_proxies = [\"10.0.0.0/99\"]").contains("auth.trusted_proxies"));
+        assert!(
+            auth("[[auth.grants]]\nprincipals = \"a[\"\nscopes = []")
+                .contains("auth.grants: \"a[\"")
+        );
+        let jwt = "[auth.jwt]\nalgorithms = [\"HS256\"]";
+        assert!(error(jwt).contains("auth.jwt: one of key_file"));
+        assert!(error("[auth.jwt]\nkey_file = \"x\"").contains("auth.jwt: algorithms are missing"));
+    }
+
+    #[test]
+    fn beyond_loopback_what_is_open_was_said_so() {
+        let tokens = tempfile::NamedTempFile::new().unwrap();
+        let with_tokens = format!("[auth]\ntoken_file = {:?}", tokens.path());
+        let [open, tls] = [
+            "listen = \"0.0.0.0:1\"\n",
+            "[tls]\ncert = \"c\"\nkey = \"k\"\n",
+        ];
+        let (plain, anyone) = ("plaintext = true\n", "anonymous = true\n");
+        for (parts, refused, warnings) in [
+            (vec![], None, 0),
+            (vec![anyone, plain], None, 0),
+            (vec![open], Some("--plaintext"), 0),
+            (vec![open, tls], Some("--anonymous"), 0),
+            (vec![open, &with_tokens], Some("--plaintext"), 0),
+            (vec![open, plain], Some("--anonymous"), 0),
+            (vec![open, plain, anyone], None, 2),
+            (vec![open, plain, &with_tokens], None, 1),
+            (vec![open, plain, anyone, &with_tokens], None, 2),
+            (vec![open, anyone, tls], None, 1),
+            (vec![open, tls, &with_tokens], None, 0),
+        ] {
+            match (parse(&parts.concat()), refused) {
+                (Ok(config), None) => assert_eq!(config.warnings().len(), warnings, "{parts:?}"),
+                (Err(error), Some(flag)) => {
+                    assert!(error.to_string().contains(flag), "{parts:?}: {error}");
+                }
+                (loaded, _) => panic!("{parts:?}: {loaded:?}"),
+            }
+        }
     }
 }
