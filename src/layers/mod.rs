@@ -35,8 +35,8 @@ pub use self::{
     access_log::AccessLogLayer,
     authenticate::{
         Anonymous, AuthError, AuthOptions, AuthenticateLayer, Authenticator, Certificates, Grant,
-        InvalidGrant, Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText,
-        principal_fault, write_private,
+        InvalidGrant, InvalidKeys, InvalidUrl, JwtError, JwtOptions, Moment, NewToken, TokenEntry,
+        TokenFile, TokenFileError, TokenText, principal_fault, write_private,
     },
     authorize::AuthorizeLayer,
     call::{Call, Over, Told},

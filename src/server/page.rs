@@ -27,9 +27,9 @@ const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resour
 const REFRESH_SECONDS: u32 = 2;
 
 /// What is open to the network, one sentence each.
-type Open = Arc<[&'static str]>;
+type Open = Arc<[String]>;
 
-pub(super) fn router(hub: Arc<Hub>, open: Vec<&'static str>) -> Router {
+pub(super) fn router(hub: Arc<Hub>, open: Vec<String>) -> Router {
     let state = (hub, Open::from(open));
     Router::new().route("/", get(status)).with_state(state)
 }
@@ -45,7 +45,7 @@ async fn status(State((hub, open)): State<(Arc<Hub>, Open)>) -> impl IntoRespons
     (headers, Html(render(&hub, &open)))
 }
 
-fn render(hub: &Hub, open: &[&str]) -> String {
+fn render(hub: &Hub, open: &[String]) -> String {
     let feeds = hub.feeds(None, usize::MAX);
     let rows: String = feeds.iter().map(|feed| row(hub, feed)).collect();
     let body = if rows.is_empty() {

@@ -7,7 +7,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::around::Around;
+use super::{around::Around, config::Config};
 use crate::{
     proto::DESCRIPTORS,
     rpc::{Context, Services},
@@ -33,7 +33,7 @@ pub(super) fn router(
     context: Context,
     around: Option<Around>,
     health: HealthServer<impl Health>,
-    cors_origins: &[String],
+    config: &Config,
 ) -> Result<Router, ReflectionError> {
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -51,7 +51,7 @@ pub(super) fn router(
         None => grpc,
     };
     let grpc = grpc.layer(GrpcWebLayer::new()).reset_fallback();
-    Ok(grpc.layer(cors(cors_origins)))
+    Ok(grpc.layer(cors(&config.cors_origins)))
 }
 
 /// Pages of the same origin need nothing; others only when they are listed.

@@ -146,8 +146,7 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let cors = &self.config.cors_origins;
-        let router = routes::router(context, self.around, health_service, cors)?;
+        let router = routes::router(context, self.around, health_service, &self.config)?;
         let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
         let open = self.config.open_to_the_network();
         open.iter().for_each(|fact| tracing::warn!("{fact}"));
@@ -156,6 +155,7 @@ impl Server {
             guard::around(router, &self.config),
             guard::around_admin(admin, &self.config),
         );
+        self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![

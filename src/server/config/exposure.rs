@@ -3,47 +3,27 @@
 use super::{Config, Reachable};
 
 impl Config {
-    pub(in crate::server) fn open_to_the_network(&self) -> Vec<&'static str> {
+    pub(in crate::server) fn open_to_the_network(&self) -> Vec<String> {
+        let listen = self.listen;
+        let mut open = vec![];
         if self.reachable() == Reachable::Loopback {
-            return vec![];
+            return open;
         }
-        let facts = [
-            (
-                !self.tls.is_on(),
-                "Traffic is not encrypted: whoever is on its way can read and change it.",
-            ),
-            (
-                self.anonymous,
-                "Callers need no token: whoever reaches this address can call.",
-            ),
-            (
-                self.anonymous && self.allowed_hosts.is_empty(),
-                "Any host name may be asked for: web pages anywhere can make browsers call. Set allowed_hosts.",
-            ),
-        ];
-        let open = facts.into_iter().filter(|(open, _)| *open);
-        open.map(|(_, fact)| fact).collect()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_is_open_is_said() {
-        let facts = |listen: &str, anonymous, hosts: &[&str]| {
-            let config = Config {
-                listen: listen.parse().unwrap(),
-                anonymous,
-                allowed_hosts: hosts.iter().map(|&host| host.to_owned()).collect(),
-                ..Config::default()
-            };
-            config.open_to_the_network().len()
-        };
-        assert_eq!(facts("127.0.0.1:1", true, &[]), 0);
-        assert_eq!(facts("0.0.0.0:1", true, &[]), 3);
-        assert_eq!(facts("0.0.0.0:1", true, &["feeds.example"]), 2);
-        assert_eq!(facts("0.0.0.0:1", false, &[]), 1);
+        if !self.tls.is_on() {
+            open.push(format!(
+                "{listen} can be reached from the network, and traffic is unencrypted (plaintext)"
+            ));
+        }
+        if self.anonymous || !self.auth_options().has_source() {
+            let scopes = self.auth.anonymous_scopes.join(" ");
+            open.push(format!(
+                "{listen} can be reached from the network, and callers without a token may do {scopes} (anonymous)"
+            ));
+            if self.allowed_hosts.is_empty() {
+                let text = "any host name may be asked for, so web pages anywhere can make browsers call; set allowed_hosts";
+                open.push(text.to_owned());
+            }
+        }
+        open
     }
 }

@@ -278,6 +278,7 @@ impl Config {
         });
         AuthOptions {
             token_file: auth.token_file.clone(),
+            jwt: auth.jwt.options(),
             certificates: match self.tls.client_ca {
                 Some(_) => Certificates::Shown,
                 None => Certificates::None,
@@ -433,5 +434,51 @@ mod tests {
         assert!(error("[tls]\ncert = \"no.pem\"\nkey = \"no.pem\"").contains("no.pem"));
         assert!(error("[tls]\nclient_auth = \"required\"").contains("tls.client_ca"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
+        let auth = |text: &str| parse(&format!("[auth]\n{text}")).unwrap_err().to_string();
+        assert!(auth("token_file = \"/nowhere\"").contains("auth.token_file /nowhere"));
+        assert!(
+            auth("anonymous_scopes = [\"look:*\"]").contains("auth.anonymous_scopes: \"look:*\"")
+        );
+        assert!(auth("trusted_proxies = [\"10.0.0.0/99\"]").contains("auth.trusted_proxies"));
+        assert!(
+            auth("[[auth.grants]]\nprincipals = \"a[\"\nscopes = []")
+                .contains("auth.grants: \"a[\"")
+        );
+        let jwt = "[auth.jwt]\nalgorithms = [\"HS256\"]";
+        assert!(error(jwt).contains("auth.jwt: one of key_file"));
+        assert!(error("[auth.jwt]\nkey_file = \"x\"").contains("auth.jwt: algorithms are missing"));
+    }
+
+    #[test]
+    fn beyond_loopback_what_is_open_was_said_so() {
+        let tokens = tempfile::NamedTempFile::new().unwrap();
+        let with_tokens = format!("[auth]\ntoken_file = {:?}", tokens.path());
+        let open = "listen = \"0.0.0.0:1\"\n";
+        let tls = format!("[tls]\ncert = {0:?}\nkey = {0:?}\n", tokens.path());
+        let tls = tls.as_str();
+        let (plain, anyone) = ("plaintext = true\n", "anonymous = true\n");
+        for (parts, refused, warnings) in [
+            (vec![], None, 0),
+            (vec![anyone, plain], None, 0),
+            (vec![open], Some("--plaintext"), 0),
+            (vec![open, tls], Some("--anonymous"), 0),
+            (vec![open, &with_tokens], Some("--plaintext"), 0),
+            (vec![open, plain], Some("--anonymous"), 0),
+            (vec![open, plain, anyone], None, 3),
+            (vec![open, plain, &with_tokens], None, 1),
+            (vec![open, plain, anyone, &with_tokens], None, 3),
+            (vec![open, anyone, tls], None, 2),
+            (vec![open, tls, &with_tokens], None, 0),
+        ] {
+            match (parse(&parts.concat()), refused) {
+                (Ok(config), None) => {
+                    assert_eq!(config.open_to_the_network().len(), warnings, "{parts:?}")
+                }
+                (Err(error), Some(flag)) => {
+                    assert!(error.to_string().contains(flag), "{parts:?}: {error}");
+                }
+                (loaded, _) => panic!("{parts:?}: {loaded:?}"),
+            }
+        }
     }
 }
