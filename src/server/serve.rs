@@ -116,7 +116,11 @@ impl Server {
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = routes::router(context, health_service, &self.config.cors_origins)?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        let admin = admin::router(
+            self.metrics.clone(),
+            Arc::clone(&self.hub),
+            self.ready.clone(),
+        );
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let background = [
@@ -167,7 +171,11 @@ impl Server {
 
 fn open(config: &Config) -> Result<Arc<Hub>, StoreError> {
     let engine: Arc<dyn Engine> = match config.engine {
-        EngineKind::Sled => Arc::new(SledEngine::open(config.sled_options())?),
+        EngineKind::Sled => {
+            let options = config.sled_options();
+            metrics::set_disk_reserve(options.reserve_bytes);
+            Arc::new(SledEngine::open(options)?)
+        }
         EngineKind::Memory => Arc::new(MemoryEngine::new()),
     };
     Hub::open(engine, config.hub_options())
