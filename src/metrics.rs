@@ -332,6 +332,9 @@ pub fn describe() {
     for &(name, text) in HISTOGRAMS {
         describe_histogram!(name, text);
     }
+    // A share needs both, also before the first of one.
+    WINDOW_HITS.increment(0);
+    WINDOW_MISSES.increment(0);
 }
 
 #[rustfmt::skip]

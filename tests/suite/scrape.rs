@@ -51,7 +51,6 @@ async fn a_large_server_has_a_small_scrape() {
     })
     .await;
     let bytes = scraped(server.metrics_address()).await.unwrap().len();
-    println!("{bytes} bytes, {} subscribers", open.len());
     assert!(bytes < 2 << 20, "{bytes} bytes");
 }
 
