@@ -28,6 +28,10 @@ def promtool(*arguments):
     return ran.stdout
 
 
+def metrics_source():
+    return "".join(path.read_text() for path in sorted((ROOT / "src" / "metrics").glob("*.rs")))
+
+
 def rules(name):
     """The rules of a file, in order."""
     groups = yaml.safe_load((GRAFANA / name).read_text())["groups"]

@@ -4,7 +4,9 @@ What a rule waits for is made shorter here; with the durations it has, promtool 
 
 import contextlib
 import itertools
+import pathlib
 import queue
+import re
 import shutil
 import subprocess
 
@@ -12,6 +14,7 @@ import grpc
 import pytest
 from google.protobuf import duration_pb2
 from harness import (
+    BINARY,
     CALL_SECONDS,
     MIB,
     Server,
@@ -25,7 +28,7 @@ from harness import (
     subscribe,
     upload,
 )
-from prometheus import Prometheus
+from prometheus import Prometheus, rules
 from ringfeed.v1 import catalog_pb2
 
 # Silence counts from three seconds on, whatever is usual; every flush is slow.
@@ -98,11 +101,14 @@ def small_disk(path):
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory):
-    """One server for most scenarios, one with a small disk, one to be killed."""
+    """One server for most scenarios, one with a small disk, one that wants tokens and is killed."""
     directory = tmp_path_factory.mktemp("watched")
+    create = [BINARY, "token", "create", "--file", directory / "tokens.toml"]
+    subprocess.run([*create, "--principal", "pi17", "--scope", "*:*"], check=True)
+    wary = {"RINGFEED_AUTH__TOKEN_FILE": str(directory / "tokens.toml")}
     tight = {"RINGFEED_STORE__RESERVE_BYTES": f"{RESERVE}B"}
     with small_disk(directory / "data1") as small:
-        with watch(directory, {}, tight, {}, shorter=SHORTER) as servers:
+        with watch(directory, {}, tight, wary, shorter=SHORTER) as servers:
             yield servers if small else [servers[0], None, servers[2]]
 
 
@@ -205,8 +211,26 @@ def test_a_disk_that_fills(watched):
     tight.until_fires("RingfeedUploadsRefused", feed="plant", reason="DISK_FULL")
 
 
+def test_callers_that_are_turned_away(watched):
+    wary = watched[2]
+
+    def calls_without_a_token():
+        with pytest.raises(grpc.RpcError) as refused:
+            upload(wary.feeds, batch("plant", readings(1)))
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+    wary.until_fires("RingfeedAuthFailures", calls_without_a_token, code="UNAUTHENTICATED")
+
+
 def test_a_server_that_is_killed(watched):
     doomed = watched[2]
     assert "RingfeedDown" not in doomed.firing()
     doomed.server.kill()
     doomed.until_fires("RingfeedDown")
+
+
+def test_each_alert_has_a_scenario():
+    """But for errors that only a defect makes: promtool alone tries that alert."""
+    here = pathlib.Path(__file__).read_text()
+    tried = set(re.findall(r'until_fires\("(\w+)"', here))
+    assert tried | {"RingfeedErrorRate"} == {rule["alert"] for rule in rules("alerts.yml")}

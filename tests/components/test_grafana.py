@@ -24,7 +24,7 @@ from harness import (
     subscribe,
     upload,
 )
-from prometheus import GRAFANA, Prometheus, promtool, rules, waiting
+from prometheus import GRAFANA, Prometheus, metrics_source, promtool, rules, waiting
 from ringfeed.v1 import catalog_pb2_grpc, feed_pb2, feed_pb2_grpc
 
 RULES = ROOT / "tests" / "components" / "grafana" / "rules.test.yml"
@@ -88,7 +88,7 @@ def covered(place):
 
 
 def test_every_name_in_grafana_is_a_metric_of_the_server():
-    source = (ROOT / "src" / "metrics.rs").read_text()
+    source = metrics_source()
     known = set(re.findall(r'"(ringfeed_\w+)"', source))
     files = [path for path in GRAFANA.rglob("*") if path.is_file()] + [RULES]
     recorded = {rule["record"] for rule in rules("recording.yml")}
