@@ -147,7 +147,12 @@ impl Server {
         };
         let (health, health_service) = tonic_health::server::health_reporter();
         let router = routes::router(context, self.around, health_service, &self.config)?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
+        let admin = admin::router(
+            self.metrics.clone(),
+            Arc::clone(&self.hub),
+            self.ready.clone(),
+            self.log_level,
+        );
         let open = self.config.open_to_the_network();
         open.iter().for_each(|fact| tracing::warn!("{fact}"));
         let router = router.merge(page::router(Arc::clone(&self.hub), open));
@@ -211,7 +216,11 @@ impl Server {
 
 fn open(config: &Config) -> Result<Arc<Hub>, StoreError> {
     let engine: Arc<dyn Engine> = match config.engine {
-        EngineKind::Sled => Arc::new(SledEngine::open(config.sled_options())?),
+        EngineKind::Sled => {
+            let options = config.sled_options();
+            metrics::set_disk_reserve(options.reserve_bytes);
+            Arc::new(SledEngine::open(options)?)
+        }
         EngineKind::Memory => Arc::new(MemoryEngine::new()),
     };
     Hub::open(engine, config.hub_options())

@@ -37,6 +37,7 @@ mod metrics;
 mod policies;
 mod publish;
 mod quiet;
+mod scrape;
 mod selectors;
 mod session;
 mod slow;

@@ -16,7 +16,7 @@ pub(crate) use self::{
         dec, encode, event_nanos, number, number_of, own_bytes, reading, record, stored, text,
         vector,
     },
-    server::{Server, Setup, scrape_of},
+    server::{Server, Setup, scrape_of, scraped},
     session::{Talk, acknowledge, feed_of, hello, remove, set},
     upload::{
         batches, exact, expected_of, feed_exists, get_feed, numbered, plain, progress, reason,

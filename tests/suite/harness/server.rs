@@ -313,16 +313,22 @@ impl Scrape {
 
 /// Scrapes a metrics listener with plain HTTP.
 pub(crate) async fn scrape_of(address: SocketAddr) -> std::io::Result<Scrape> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(Duration::from_secs(20), read).await??;
+    let answer = scraped(address).await?;
     let lines = answer
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.rsplit_once(' '));
     let values = lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
     Ok(Scrape(values.collect()))
+}
+
+/// The answer as it comes, head and all.
+pub(crate) async fn scraped(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(20), read).await??;
+    Ok(answer)
 }
