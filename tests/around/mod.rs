@@ -1,6 +1,12 @@
 //! Calls through the services, bare or with everything around them, on one thread: so that what a
 //! message allocates can be counted.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::wildcard_enum_match_arm,
+    reason = "a test fails by panicking"
+)]
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{Router, body::Body};
