@@ -171,7 +171,7 @@ async fn start(bed: &mut Bed, layers: Layers) -> anyhow::Result<()> {
     if layers == Layers::Off {
         return bed.restart_with(OFF.map(own).to_vec(), None).await;
     }
-    let token = NewToken::make("bench".into(), vec!["*:bench-*:*".into()], None, None)?;
+    let token = NewToken::make("bench".into(), vec!["*:bench-*".into()], None, None)?;
     let file = bed.disk().join("tokens.toml");
     fs::write(&file, "")?;
     TokenFile::edit(&file, |tokens| {
