@@ -130,7 +130,7 @@ fn cut(text: &str) -> String {
     shorten(text, MAX_DETAIL_BYTES).to_owned()
 }
 
-fn shorten(text: &str, bytes: usize) -> &str {
+pub(super) fn shorten(text: &str, bytes: usize) -> &str {
     let end = text.floor_char_boundary(bytes);
     text.get(..end).unwrap_or(text)
 }

@@ -15,6 +15,7 @@ use super::{
 use crate::{
     model::{Frames, UnixNanos},
     proto::wire::{self, Invalid, Kept, Limits, Reason, RecordView},
+    trace::Source,
 };
 
 /// Stands in for the number of a key that was not known when the batch was checked.
@@ -52,6 +53,8 @@ pub struct Batch {
     pub(super) lease: Option<Arc<Lease>>,
     /// What is to be done with it beside storing.
     pub(super) errand: Option<Box<Errand>>,
+    /// The call it came with, where that is traced.
+    pub(super) source: Option<Arc<Source>>,
 }
 
 impl Batch {
@@ -74,7 +77,15 @@ impl Batch {
             removals: 0,
             lease: None,
             errand: None,
+            source: None,
         }
+    }
+
+    /// Is traced with the call it came with.
+    #[must_use]
+    pub fn from(mut self, source: Option<&Arc<Source>>) -> Self {
+        self.source = source.map(Arc::clone);
+        self
     }
 
     /// Is stored only as long as the upload speaks for its producer.

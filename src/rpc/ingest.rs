@@ -10,9 +10,10 @@ use tonic::Status;
 use super::{Context, access, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, KeyGate, Mode, ProducerGuard, ProducerKey, Refused},
-    layers::Call,
+    layers::{Call, Quota},
     model::{self, Action, FeedName, Span},
     proto::{v1, wire::IngestMessage},
+    trace::Source,
 };
 
 /// Refusals that are told one by one.
@@ -34,6 +35,8 @@ pub(super) async fn run(
     let mut upload = Upload {
         context,
         call,
+        quota: call.quota(),
+        source: call.source().map(Arc::clone),
         target: None,
         gate: KeyGate::open(),
         connected: None,
@@ -79,6 +82,8 @@ pub(super) async fn run(
 struct Upload<'a> {
     context: &'a Context,
     call: &'a Call,
+    quota: &'a Quota,
+    source: Option<Arc<Source>>,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
     /// What may be written to the target's feed.
     gate: KeyGate,
@@ -129,8 +134,10 @@ impl Upload<'_> {
     }
 
     async fn gather(&mut self, message: Result<Bytes, Status>) -> Result<(), Status> {
-        let message = message.map_err(status::of_request)?;
-        let message = IngestMessage::read(&message).map_err(|_malformed| status::not_protobuf())?;
+        let bytes = message.map_err(status::of_request)?;
+        let message = IngestMessage::read(&bytes).map_err(|_malformed| status::not_protobuf())?;
+        let taken = self.quota.take(message.count as u64, bytes.len() as u64);
+        taken.map_err(|limited| limited.status())?;
         if !self.joins(&message) {
             self.submit().await?;
             self.open(&message).await?;
@@ -191,6 +198,7 @@ impl Upload<'_> {
             first_sequence,
         };
         let batch = Batch::new(numbered, mode, message.count, message.record_bytes);
+        let batch = batch.from(self.source.as_ref());
         self.gathered = Some(Gathered {
             origin,
             feed,
@@ -294,15 +302,19 @@ struct Tally {
     summary: v1::IngestResponse,
     feeds: BTreeMap<(FeedName, String), v1::IngestFeedSummary>,
     failure: Option<Status>,
+    /// A batch was not stored, and one behind it may have been.
+    torn: bool,
 }
 
 impl Tally {
     fn take(&mut self, (origin, answer): (Origin, Result<Ack, AppendError>)) {
         match answer {
             Ok(ack) => self.count(origin, ack),
-            Err(error) if self.failure.is_none() => self.failure = Some(status::append(&error)),
-            // What follows a failed batch of a producer is refused because of it.
-            Err(_) => {}
+            Err(error) => {
+                self.torn = true;
+                // What follows a failed batch of a producer is refused because of it.
+                self.failure.get_or_insert_with(|| status::append(&error));
+            }
         }
     }
 
@@ -345,7 +357,13 @@ impl Tally {
             stored_through_sequence: self.feeds.values().filter_map(|f| f.durable_sequence).max(),
             stored: self.summary.stored,
             duplicates: self.summary.duplicates,
+            decided: (!self.torn).then(|| self.decided()),
         }
+    }
+
+    fn decided(&self) -> u64 {
+        let summary = &self.summary;
+        summary.stored + summary.duplicates + summary.refused
     }
 
     fn response(self) -> v1::IngestResponse {

@@ -12,6 +12,8 @@ mod latest;
 mod page;
 mod producers;
 mod publish;
+#[cfg(test)]
+mod rate_tests;
 mod request;
 mod selector;
 mod session;

@@ -5,6 +5,8 @@ mod config;
 mod connection;
 mod gather;
 mod listen;
+mod log;
+mod otlp;
 mod page;
 mod prometheus;
 mod routes;
@@ -14,8 +16,10 @@ mod tls;
 
 pub use config::{
     AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
-    JwtConfig, LimitsConfig, LogConfig, LogFormat, RateConfig, Reachable, Size, StoreConfig, Time,
-    TlsConfig, TraceConfig,
+    JwtConfig, LimitsConfig, LogConfig, LogFormat, PrincipalConfig, RateConfig, Reachable, Size,
+    StoreConfig, Time, TlsConfig, TraceConfig,
 };
+pub use log::{LogError, LogLevel};
+pub use otlp::{Otlp, OtlpError};
 pub use serve::{ServeError, Server};
 pub use tls::TlsError;

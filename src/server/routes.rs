@@ -9,29 +9,51 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::page;
+use super::{config::LimitsConfig, page};
 use crate::{
     layers::{
-        AuthenticateLayer, Authenticator, AuthorizeLayer, CutLayer, RequestContextLayer,
-        RpcMetricsLayer,
+        AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, CutLayer, DeadlineLayer,
+        FeatureFlags, LoadLayer, RateLimitLayer, RequestContextLayer, RpcMetricsLayer, TraceLayer,
+        Trusted,
     },
+    model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
 
-const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+const EXPOSED: [&str; 7] = [
+    "grpc-status",
+    "grpc-message",
+    "grpc-status-details-bin",
+    "x-request-id",
+    "x-feature-flags",
+    "x-feature-flags-ignored",
+    "traceresponse",
+];
 
 #[derive(Debug, thiserror::Error)]
-#[error("reflection cannot be served: {0}")]
-pub struct ReflectionError(#[from] tonic_reflection::server::Error);
+pub enum RoutesError {
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("limits.principals: {0}")]
+    Limits(#[from] InvalidGlob),
+}
+
+/// What the layers need beside the services.
+pub(super) struct Around {
+    pub authenticator: Arc<Authenticator>,
+    pub flags: FeatureFlags,
+    pub trusted: Trusted,
+}
 
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
-    authenticator: Arc<Authenticator>,
+    around: Around,
     health: HealthServer<impl Health>,
     cors_origins: &[String],
-) -> Result<Router, ReflectionError> {
+    limits: &LimitsConfig,
+) -> Result<Router, RoutesError> {
     let pages = page::router(Arc::clone(&context.hub));
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -44,11 +66,16 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
+        .layer(RateLimitLayer::new(limits.rate_limits()?))
         .layer(AuthorizeLayer)
         .layer(CutLayer::default())
-        .layer(AuthenticateLayer::new(authenticator))
-        .layer(RpcMetricsLayer)
-        .layer(RequestContextLayer)
+        .layer(AuthenticateLayer::new(around.authenticator))
+        .layer(LoadLayer::new(limits.load_limits()))
+        .layer(DeadlineLayer)
+        .layer(AccessLogLayer)
+        .layer(RpcMetricsLayer::new())
+        .layer(TraceLayer)
+        .layer(RequestContextLayer::new(around.flags, around.trusted))
         .layer(GrpcWebLayer::new())
         .reset_fallback();
     Ok(grpc.merge(pages).layer(cors(cors_origins)))

@@ -16,14 +16,17 @@ use super::{
     admin::{self, Readiness, Ready},
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
-    listen, prometheus,
-    routes::{self, ReflectionError},
+    listen,
+    log::LogLevel,
+    otlp::{Otlp, OtlpError},
+    prometheus,
+    routes::{self, Around, RoutesError},
     seats::Seats,
     tls::{Tls, TlsError},
 };
 use crate::{
     hub::Hub,
-    layers::Authenticator,
+    layers::{Authenticator, TrustedProxies},
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -49,9 +52,11 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Reflection(#[from] ReflectionError),
+    Routes(#[from] RoutesError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     #[error("the store failed: {0}")]
     StoreStopped(String),
     #[error("{0} did not stop within the deadline")]
@@ -69,6 +74,8 @@ pub struct Server {
     metrics: PrometheusHandle,
     ready: Readiness,
     authenticator: Arc<Authenticator>,
+    log_level: Option<LogLevel>,
+    otlp: Option<Otlp>,
 }
 
 impl Server {
@@ -77,6 +84,9 @@ impl Server {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
         let authenticator = Arc::new(config.authenticator()?);
+        let endpoint = config.trace.otlp_endpoint.as_deref();
+        let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
+        let otlp = otlp.transpose()?;
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -93,12 +103,21 @@ impl Server {
             metrics,
             ready,
             authenticator,
+            log_level: None,
+            otlp,
         })
     }
 
     /// How clients connect: `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Lets operators change the level of the log.
+    #[must_use]
+    pub fn with_log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
     }
 
     /// Where gRPC and the page are.
@@ -122,13 +141,16 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(
-            context,
-            Arc::clone(&self.authenticator),
-            health_service,
-            &self.config.cors_origins,
-        )?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        // Checked with the rest of the settings.
+        let proxies = TrustedProxies::parse(&self.config.auth.trusted_proxies).unwrap_or_default();
+        let around = Around {
+            authenticator: Arc::clone(&self.authenticator),
+            flags: self.config.feature_flags(),
+            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
+        };
+        let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
+        let router = routes::router(context, around, health_service, cors, limits)?;
+        let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![
@@ -171,6 +193,9 @@ impl Server {
         }
         let closed = shutdown.step("store", self.hub.close()).await;
         background.iter().for_each(JoinHandle::abort);
+        if let Some(otlp) = self.otlp {
+            shutdown.step("spans", otlp.flush()).await;
+        }
         match (failure, closed) {
             (Some(cause), _) => Err(ServeError::StoreStopped(cause)),
             (None, Some(closed)) => Ok(closed?),
@@ -195,6 +220,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 fn spawn_admin(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the metrics listener failed");
         }

@@ -29,6 +29,7 @@ mod harness;
 mod histories;
 mod immediate;
 mod ingest;
+mod limits;
 mod metrics;
 mod policies;
 mod publish;

@@ -137,8 +137,12 @@ impl Globbed {
         self.gone.remove(feed);
     }
 
-    /// A feed was deleted when this was the next offset.
+    /// A feed was deleted when this was the next offset. Where the end is over, what is created in
+    /// its place later does not join.
     pub(super) fn left(&mut self, feed: FeedName, cursor: Cursor) {
+        if !self.may_grow() {
+            return;
+        }
         if self.gone.len() >= MAX_GONE && !self.gone.contains_key(&feed) {
             self.gone.pop_first();
         }

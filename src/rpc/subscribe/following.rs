@@ -311,6 +311,7 @@ impl Following {
             }
         };
         if let Some(leg) = self.legs.get_mut(at) {
+            leg.trace(&step, &self.who);
             leg.say(step, &mut self.ready);
             let bytes = self.ready.iter().map(Outgoing::bytes).sum();
             self.turns.take(&mut leg.share, bytes);

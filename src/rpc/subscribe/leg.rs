@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     info::InfoSender,
+    open::Who,
     outgoing::{self, Outgoing},
     turns::Share,
 };
@@ -110,6 +111,17 @@ impl Leg {
                 | Step::AtTail
                 | Step::Ended) => return Ok(step),
             }
+        }
+    }
+
+    /// Says in the traces of records that they are delivered.
+    pub(super) fn trace(&self, step: &Step, who: &Who) {
+        if let Step::Records(view) = step
+            && view.count > 0
+        {
+            let subscriber = who.call.source().map(AsRef::as_ref);
+            let hub = &who.context.hub;
+            hub.delivered(self.feed(), view.covers, subscriber);
         }
     }
 

@@ -20,15 +20,15 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
-    network::{ClientAuth, RateConfig, TlsConfig},
+    network::{ClientAuth, PrincipalConfig, RateConfig, TlsConfig},
     sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
     trace::TraceConfig,
     units::{Size, Time},
 };
 use crate::{
     hub::{AutoCreate, HubOptions},
-    layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, Grant},
-    model::Retention,
+    layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant},
+    model::{Retention, compile_glob},
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
 
@@ -206,7 +206,16 @@ impl Config {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
         }
+        for flag in &self.feature_flags {
+            if let Err(error) = compile_glob(&flag.principals) {
+                return value("feature_flags.principals", error.glob, "it is no glob");
+            }
+        }
         self.tls.check()?;
+        if let Err(invalid) = self.limits.rate_limits() {
+            let (glob, advice) = (invalid.glob, "names are globs of principals");
+            return value("limits.principals.names", glob, advice);
+        }
         self.check_exposure()?;
         self.authenticator().map(drop)
     }
@@ -265,6 +274,12 @@ impl Config {
         } else {
             Reachable::Network
         }
+    }
+
+    /// `check` saw that they can be read.
+    pub(in crate::server) fn feature_flags(&self) -> FeatureFlags {
+        let flags = self.feature_flags.iter();
+        FeatureFlags::new(flags.map(|flag| (&*flag.name, &*flag.principals))).unwrap_or_default()
     }
 
     pub fn hub_options(&self) -> HubOptions {
@@ -353,6 +368,8 @@ mod tests {
         assert!(error("heartbeat = \"fast\"").contains("\"10s\""));
         assert!(error("listen = \"0.0.0.0:1\"").contains("--plaintext"));
         assert!(error("listen = \"0.0.0.0:1\"\nplaintext = true").contains("--anonymous"));
+        let flag = "[[feature_flags]]\nname = \"x\"\nprincipals = \"[\"";
+        assert!(error(flag).contains("glob"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
     }
 }

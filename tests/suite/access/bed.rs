@@ -152,8 +152,11 @@ async fn serve(hub: Arc<Hub>, callers: Callers) -> SocketAddr {
         .layer(MapRequestLayer::new(move |request| {
             identified(request, &callers)
         }))
-        .layer(RpcMetricsLayer)
-        .layer(RequestContextLayer);
+        .layer(RpcMetricsLayer::new())
+        .layer(RequestContextLayer::new(
+            ringfeed::layers::FeatureFlags::default(),
+            std::sync::Arc::new(|_peer| false),
+        ));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
