@@ -20,11 +20,10 @@ const PATH: &str = "/ringfeed.v1.FeedService/Subscribe";
 /// A bed with more in its feed than fits into any window, and what revokes "me".
 async fn bed() -> (Bed, tokio_util::sync::CancellationToken) {
     let bed = Bed::with(&["f"]).await;
-    for n in 0..100 {
-        let records = (0..10).map(|m| vector("k", n * 10 + m, 5_000)).collect();
-        upload(&mut bed.feeds("root"), vec![plain("f", records)])
-            .await
-            .unwrap();
+    for _ in 0..50 {
+        let records = (0..100).map(|n| vector("k", n, 1_000)).collect();
+        let answer = upload(&mut bed.feeds("root"), vec![plain("f", records)]).await;
+        assert_eq!(answer.unwrap().stored, 100);
     }
     let revoked = bed.knows_until("me", &["subscribe:f"]);
     (bed, revoked)
@@ -100,6 +99,5 @@ async fn a_connection_of_http_1_is_closed() {
     // What was on its way is all there is.
     let mut rest = vec![];
     let ended = within("the end", stream.read_to_end(&mut rest)).await;
-    assert!(rest.starts_with(b"HTTP/1.1 200"));
     assert!(ended.is_err() || !rest.ends_with(b"\r\n0\r\n\r\n"));
 }
