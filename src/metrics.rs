@@ -220,36 +220,92 @@ pub fn set_block_io(read: u64, written: u64) {
     counter!("ringfeed_block_written_bytes_total").absolute(written);
 }
 
-pub fn count_rpc_started(rpc: &'static str) {
-    counter!("ringfeed_rpc_started_total", "rpc" => rpc).increment(1);
+/// What is counted of one call's messages one way, as they pass.
+#[derive(Clone)]
+pub struct WayMetrics {
+    messages: Counter,
+    bytes: Counter,
 }
 
-pub fn observe_rpc_handled(rpc: &'static str, code: &'static str, took: Duration) {
-    counter!("ringfeed_rpc_handled_total", "rpc" => rpc, "code" => code).increment(1);
-    histogram!("ringfeed_rpc_seconds", "rpc" => rpc).record(took.as_secs_f64());
+/// What is counted of one kind of call; made once, so that the hot path looks nothing up.
+#[derive(Clone)]
+pub struct RpcMetrics {
+    rpc: &'static str,
+    started: Counter,
+    open: Gauge,
+    seconds: Histogram,
+    received: WayMetrics,
+    sent: WayMetrics,
 }
 
-pub fn add_open_stream(rpc: &'static str) {
-    gauge!("ringfeed_streams_open", "rpc" => rpc).increment(1);
+impl std::fmt::Debug for WayMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("WayMetrics").finish_non_exhaustive()
+    }
 }
 
-/// Of a call that ended, whatever its code.
-pub fn count_rpc_messages(rpc: &'static str, received: u64, sent: u64) {
-    counter!("ringfeed_rpc_received_messages_total", "rpc" => rpc).increment(received);
-    counter!("ringfeed_rpc_sent_messages_total", "rpc" => rpc).increment(sent);
+impl std::fmt::Debug for RpcMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RpcMetrics")
+            .field("rpc", &self.rpc)
+            .finish_non_exhaustive()
+    }
 }
 
-/// Of a call that ended, with the heads of its messages.
-pub fn count_rpc_bytes(rpc: &'static str, received: u64, sent: u64) {
-    counter!("ringfeed_rpc_received_bytes_total", "rpc" => rpc).increment(received);
-    counter!("ringfeed_rpc_sent_bytes_total", "rpc" => rpc).increment(sent);
+impl WayMetrics {
+    /// Bytes with the heads of messages.
+    pub fn count(&self, messages: u64, bytes: u64) {
+        self.messages.increment(messages);
+        self.bytes.increment(bytes);
+    }
 }
 
-/// `reason`: `done`, `client_gone`, `server_stop`, `deadline`, `slow`, `token_expired`, `fenced` or
-/// `error`.
-pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
-    gauge!("ringfeed_streams_open", "rpc" => rpc).decrement(1);
-    counter!("ringfeed_streams_ended_total", "rpc" => rpc, "reason" => reason).increment(1);
+impl RpcMetrics {
+    pub fn new(rpc: &'static str) -> Self {
+        Self {
+            rpc,
+            started: counter!("ringfeed_rpc_started_total", "rpc" => rpc),
+            open: gauge!("ringfeed_streams_open", "rpc" => rpc),
+            seconds: histogram!("ringfeed_rpc_seconds", "rpc" => rpc),
+            received: WayMetrics {
+                messages: counter!("ringfeed_rpc_received_messages_total", "rpc" => rpc),
+                bytes: counter!("ringfeed_rpc_received_bytes_total", "rpc" => rpc),
+            },
+            sent: WayMetrics {
+                messages: counter!("ringfeed_rpc_sent_messages_total", "rpc" => rpc),
+                bytes: counter!("ringfeed_rpc_sent_bytes_total", "rpc" => rpc),
+            },
+        }
+    }
+
+    pub fn received(&self) -> &WayMetrics {
+        &self.received
+    }
+
+    pub fn sent(&self) -> &WayMetrics {
+        &self.sent
+    }
+
+    pub fn count_started(&self) {
+        self.started.increment(1);
+    }
+
+    pub fn observe_handled(&self, code: &'static str, took: Duration) {
+        counter!("ringfeed_rpc_handled_total", "rpc" => self.rpc, "code" => code).increment(1);
+        self.seconds.record(took.as_secs_f64());
+    }
+
+    pub fn add_open_stream(&self) {
+        self.open.increment(1);
+    }
+
+    /// `reason`: `done`, `client_gone`, `server_stop`, `deadline`, `slow`, `token_expired`,
+    /// `fenced` or `error`.
+    pub fn count_stream_ended(&self, reason: &'static str) {
+        self.open.decrement(1);
+        counter!("ringfeed_streams_ended_total", "rpc" => self.rpc, "reason" => reason)
+            .increment(1);
+    }
 }
 
 /// `security`: `plaintext` or `tls`.
@@ -286,6 +342,33 @@ pub fn count_request_refused(reason: &'static str) {
     counter!("ringfeed_requests_refused_total", "reason" => reason).increment(1);
 }
 
+/// `reason` is of a closed set: `layers/authenticate/refusal`.
+pub fn count_auth_failure(reason: &'static str) {
+    counter!("ringfeed_auth_failures_total", "reason" => reason).increment(1);
+}
+
+/// Of tokens or keys that changed; `result`: `ok` or `failed`.
+pub fn count_auth_reload(source: &'static str, result: &'static str) {
+    counter!("ringfeed_auth_reloads_total", "source" => source, "result" => result).increment(1);
+}
+
+/// `quota`: `calls`, `records`, `bytes` or `streams`.
+pub fn count_rate_limited(quota: &'static str) {
+    counter!("ringfeed_rate_limited_total", "quota" => quota).increment(1);
+}
+
+/// `what`: `streams` or `incomplete_bytes`.
+pub fn count_overloaded(what: &'static str) {
+    counter!("ringfeed_overloaded_total", "what" => what).increment(1);
+}
+
+/// Looked up once: it moves with each piece of a large message.
+static INCOMPLETE_BYTES: LazyLock<Gauge> = LazyLock::new(|| gauge!("ringfeed_incomplete_bytes"));
+
+pub fn move_incomplete_bytes(from: u64, to: u64) {
+    INCOMPLETE_BYTES.increment(to as f64 - from as f64);
+}
+
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
@@ -293,18 +376,18 @@ pub fn set_build_info(version: &'static str, engine: &'static str) {
 /// Gives each metric its help text in the scrape.
 pub fn describe() {
     for (name, text) in COUNTERS {
-        describe_counter!(name, text);
+        describe_counter!(*name, *text);
     }
     for (name, text) in GAUGES {
-        describe_gauge!(name, text);
+        describe_gauge!(*name, *text);
     }
     for (name, text) in HISTOGRAMS {
-        describe_histogram!(name, text);
+        describe_histogram!(*name, *text);
     }
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 26] = [
+const COUNTERS: &[(&str, &str)] = &[
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -331,10 +414,14 @@ const COUNTERS: [(&str, &str); 26] = [
     ("ringfeed_tls_handshake_failures_total", "TLS handshakes that failed."),
     ("ringfeed_tls_reloads_total", "Changes of the certificate files, by result."),
     ("ringfeed_requests_refused_total", "Requests that came to no call and no page, by reason."),
+    ("ringfeed_auth_failures_total", "Callers that could not show who they are, by reason."),
+    ("ringfeed_auth_reloads_total", "Changed tokens and keys, by where they come from and whether they could be taken."),
+    ("ringfeed_rate_limited_total", "Calls, streams and batches that were over a quota of their principal or address, by quota."),
+    ("ringfeed_overloaded_total", "Calls refused because the server as a whole had no room, by what of."),
 ];
 
 #[rustfmt::skip]
-const GAUGES: [(&str, &str); 16] = [
+const GAUGES: &[(&str, &str)] = &[
     ("ringfeed_oldest_offset", "Oldest offset that can be read."),
     ("ringfeed_next_offset", "One beyond the newest offset."),
     ("ringfeed_ring_bytes", "Bytes in the ring."),
@@ -350,11 +437,12 @@ const GAUGES: [(&str, &str); 16] = [
     ("ringfeed_disk_free_bytes", "Bytes left on the disk of the data directory."),
     ("ringfeed_streams_open", "Open streams."),
     ("ringfeed_connections", "Open connections."),
+    ("ringfeed_incomplete_bytes", "Bytes of messages that have not come in completely."),
     ("ringfeed_build_info", "Version and engine of the server."),
 ];
 
 #[rustfmt::skip]
-const HISTOGRAMS: [(&str, &str); 5] = [
+const HISTOGRAMS: &[(&str, &str)] = &[
     ("ringfeed_append_to_ack_seconds", "From taking a batch in to its acknowledgement."),
     ("ringfeed_append_to_send_seconds", "From taking a record in to handing it to a subscriber."),
     ("ringfeed_source_delay_seconds", "Ingest time less event time; below 0: the source's clock is ahead."),

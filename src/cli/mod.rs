@@ -20,6 +20,7 @@ mod remote;
 pub mod serve;
 mod subscribe;
 mod subscribers;
+mod token;
 
 use std::process::ExitCode;
 
@@ -49,6 +50,7 @@ enum Command {
     Producers(producers::ProducersArgs),
     Subscribers(subscribers::SubscribersArgs),
     Feeds(feeds::FeedsArgs),
+    Token(Box<token::TokenArgs>),
     Check(check::CheckArgs),
     Bench(Box<bench::BenchArgs>),
 }
@@ -82,6 +84,7 @@ impl Command {
             Self::Producers(args) => block_on(args.run()),
             Self::Subscribers(args) => block_on(args.run()),
             Self::Feeds(args) => block_on(args.run()),
+            Self::Token(args) => block_on(args.run()),
             Self::Check(args) => args.run(),
             Self::Bench(args) => args.run(),
         }

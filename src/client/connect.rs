@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::{Instant, sleep_until};
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -16,7 +17,7 @@ use tonic::{
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use super::retry::unreachable;
+use super::retry::{Backoff, is_over_limit, retry, unreachable};
 use crate::proto::v1::{
     catalog_service_client::CatalogServiceClient, feed_service_client::FeedServiceClient,
 };
@@ -75,6 +76,13 @@ pub struct Token(Arc<str>);
 impl From<String> for Token {
     fn from(token: String) -> Self {
         Self(token.trim().into())
+    }
+}
+
+impl Token {
+    /// The token itself: not for logs.
+    pub fn reveal(&self) -> &str {
+        &self.0
     }
 }
 
@@ -234,8 +242,32 @@ impl Connection {
     }
 
     /// A call with one answer, within the call timeout. Each endpoint that cannot be reached hands
-    /// over to the next one, once around.
+    /// over to the next one, once around. Over a rate it waits as long as the server says, if that
+    /// ends within the timeout.
     pub async fn call<T, F>(
+        &self,
+        make: impl Fn(CatalogClient, FeedClient) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let late = Instant::now() + self.0.call_timeout;
+        let mut backoff = Backoff::default();
+        loop {
+            let status = match self.call_once(&make).await {
+                Err(status) if is_over_limit(&status) => status,
+                answer => return answer,
+            };
+            let delay = backoff.delay_for(retry(&status));
+            let next = delay.map(|delay| Instant::now() + delay);
+            match next.filter(|next| *next < late) {
+                Some(next) => sleep_until(next).await,
+                None => return Err(status),
+            }
+        }
+    }
+
+    async fn call_once<T, F>(
         &self,
         make: impl Fn(CatalogClient, FeedClient) -> F,
     ) -> Result<T, Status>

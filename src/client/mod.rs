@@ -29,6 +29,8 @@ pub use ledger::{
     Broken, Fault, Fresh, GapEntry, Lane, Ledger, Loss, Offsets, Reopened, Report, record_offset,
 };
 pub use publish::{PublishError, PublishOptions, Published, Publisher, Receipt};
-pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, is_fenced, retry, unreachable};
+pub use retry::{
+    Backoff, FirstConnect, Retry, RetryOptions, is_fenced, is_over_limit, retry, unreachable,
+};
 pub use session::Session;
 pub use subscribe::{SelectorCursor, SubscribeError, Subscription};

@@ -8,6 +8,8 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use crate::errors::{Reason, reason_of};
+
 const FIRST: Duration = Duration::from_millis(50);
 const MAX: Duration = Duration::from_secs(5);
 
@@ -85,6 +87,12 @@ pub fn unreachable(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Whether the server was reached, did nothing, and says when it will: the caller is over its rate,
+/// or there is no room at this moment.
+pub fn is_over_limit(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && matches!(retry(status), Retry::After(_))
 }
 
 /// Whether another device or process has the producer's name now.
@@ -174,6 +182,11 @@ impl Patience {
             self.untried = self.untried.saturating_sub(1);
             return (self.untried > 0).then_some(Duration::ZERO);
         }
+        if reason_of(status) == Some(Reason::RateLimited) {
+            // Our turn comes, however long it takes.
+            self.failing_since = None;
+            return self.backoff.delay_for(retry(status));
+        }
         let since = *self.failing_since.get_or_insert(now);
         let tired = self.options.give_up_after;
         if tired.is_some_and(|limit| now.duration_since(since) >= limit) {
@@ -186,6 +199,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::errors::Answer;
     use tonic_types::{ErrorDetails, StatusExt};
 
     #[test]
@@ -227,6 +241,33 @@ mod tests {
         assert_eq!(retry(&fenced), Retry::Never);
         let other = Status::with_error_details(Code::Aborted, "", reason("OTHER"));
         assert_eq!(retry(&other), Retry::Backoff);
+    }
+
+    #[test]
+    fn whoever_is_over_its_rate_is_patient() {
+        let options = RetryOptions {
+            first: FirstConnect::Fail,
+            give_up_after: Some(Duration::from_secs(60)),
+        };
+        let mut patience = Patience::new(options, 1);
+        let begin = Instant::now();
+        let mut failed = |status: &Status, second| {
+            let now = begin + Duration::from_secs(second);
+            patience.failed(status, now)
+        };
+        let limited = Answer::new(Reason::RateLimited, "").retry_after(Duration::from_secs(40));
+        let limited = limited.status();
+        assert!(is_over_limit(&limited));
+        for n in 0..10 {
+            let delay = failed(&limited, n * 40).unwrap();
+            let jitter = delay - Duration::from_secs(40);
+            assert!(jitter <= FIRST, "{delay:?}");
+        }
+        // No room for long is another thing.
+        let overloaded = Answer::new(Reason::Overloaded, "").status();
+        assert!(is_over_limit(&overloaded));
+        assert!(failed(&overloaded, 400).is_some());
+        assert_eq!(failed(&overloaded, 460), None);
     }
 
     #[test]

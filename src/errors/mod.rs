@@ -3,12 +3,16 @@
 //! and a test keeps both equal. How errors of the hub map to it is in `rpc/status`.
 
 mod answer;
+mod complete;
 
 use std::time::Duration;
 
 use tonic::Code;
 
-pub use self::answer::{Answer, DOMAIN, reason_of};
+pub use self::{
+    answer::{Answer, DOMAIN, reason_of},
+    complete::complete,
+};
 
 /// Whether a call may be made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,6 +15,7 @@ use super::{AppendError, Feed, batch::Batch, commit::Job};
 use crate::{
     model::{Epoch, Span},
     proto::wire::Invalid,
+    trace::{self, SpanContext},
 };
 
 /// What a waiting batch costs beside its bytes, and each of its records.
@@ -69,15 +70,25 @@ pub(super) struct Answer {
     reply: oneshot::Sender<Result<Ack, AppendError>>,
     since: Instant,
     permit: OwnedSemaphorePermit,
+    /// Ends with the answer.
+    span: trace::Span,
 }
 
 impl Answer {
+    /// What a span of the batch is below, where it is traced.
+    pub(super) fn traced(&self) -> Option<&SpanContext> {
+        self.span.sampled()
+    }
+
     /// Bytes the batch holds.
     pub(super) fn bytes(&self) -> usize {
         self.permit.num_permits()
     }
 
-    pub(super) fn give(self, feed: &Feed, ack: Result<Ack, AppendError>) {
+    pub(super) fn give(mut self, feed: &Feed, ack: Result<Ack, AppendError>) {
+        if ack.is_err() {
+            self.span.fail("refused");
+        }
         feed.metrics().observe_append_to_ack(self.since.elapsed());
         // An upload that is gone does not want its answer any more.
         drop(self.reply.send(ack));
@@ -109,6 +120,7 @@ impl Appender {
         feed: &Arc<Feed>,
         batch: Batch,
     ) -> Result<Pending, AppendError> {
+        let span = trace::append(batch.source.as_deref(), feed.name().as_str(), batch.len());
         let records = batch.frames.len() * RECORD_OVERHEAD;
         let cost = (batch.frames.body_len() + records + BATCH_OVERHEAD).min(self.max_bytes);
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
@@ -127,6 +139,7 @@ impl Appender {
             reply,
             since: Instant::now(),
             permit,
+            span,
         };
         let job = AppendJob {
             feed,

@@ -14,6 +14,7 @@ mod feed;
 mod fidelity;
 mod flush;
 mod follow;
+mod gate;
 mod hello;
 mod info;
 mod keys;
@@ -62,6 +63,7 @@ pub use self::{
     feed::{Feed, FeedRates},
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
     follow::{Follower, Resume, Step},
+    gate::KeyGate,
     hello::{Hello, Welcome},
     info::InfoScope,
     keys::LatestBy,
@@ -79,9 +81,10 @@ pub use self::{
 };
 use crate::{
     metrics,
-    model::{self, FeedName, Principal, ProducerName},
+    model::{self, FeedName, Principal, ProducerName, Span},
     proto::wire::Limits,
     store::{Engine, StoreError},
+    trace::{self, Source},
 };
 
 /// Jobs that may wait for the committer; their bytes are bounded apart from this.
@@ -183,6 +186,16 @@ impl Hub {
     /// Hands a batch to the committer; the answer's `ack` waits for the disk.
     pub async fn append(&self, feed: &Arc<Feed>, batch: Batch) -> Result<Pending, AppendError> {
         self.appender.submit(feed, batch).await
+    }
+
+    /// A message with the records of `covers` is handed to a subscriber: says so in its trace and in
+    /// those of their producers.
+    pub fn delivered(&self, feed: &Feed, covers: Span, subscriber: Option<&Source>) {
+        if trace::is_on() {
+            let sources = self.window.sources(feed.id(), covers);
+            let name = feed.name().as_str();
+            trace::deliver(subscriber, &sources, name, covers.from, covers.to);
+        }
     }
 
     /// Becomes `Some` with the cause when the store failed for good.

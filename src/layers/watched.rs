@@ -61,3 +61,38 @@ where
         self.body.size_hint()
     }
 }
+
+/// A body that is polled within a span of the log.
+#[derive(Debug)]
+pub(super) struct Within<B> {
+    body: B,
+    span: tracing::Span,
+}
+
+impl<B> Within<B> {
+    pub(super) fn new(body: B, span: tracing::Span) -> Self {
+        Self { body, span }
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Body for Within<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = &mut *self;
+        let _entered = this.span.enter();
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

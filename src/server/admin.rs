@@ -1,20 +1,23 @@
-//! The operators' port: Prometheus, liveness, readiness.
+//! The operators' port: Prometheus, liveness, readiness, and the level of the log.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering::Relaxed},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
 };
 
 use axum::{
     Router,
-    extract::State,
-    http::{StatusCode, header},
+    extract::{ConnectInfo, State},
+    http::{HeaderMap, StatusCode, header},
     response::IntoResponse,
     routing::get,
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use super::prometheus;
+use super::{log::LogLevel, prometheus};
 
 /// Whether the server takes calls.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +35,11 @@ pub(super) enum Ready {
     No,
 }
 
-pub(super) fn router(metrics: PrometheusHandle, ready: Readiness) -> Router {
+pub(super) fn router(
+    metrics: PrometheusHandle,
+    ready: Readiness,
+    log_level: Option<LogLevel>,
+) -> Router {
     let scrape = get(|State(metrics): State<PrometheusHandle>| async move {
         let kind = [(
             header::CONTENT_TYPE,
@@ -44,6 +51,38 @@ pub(super) fn router(metrics: PrometheusHandle, ready: Readiness) -> Router {
         .route("/metrics", scrape.with_state(metrics))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
+        .route(
+            "/log-level",
+            get(tell_level).put(set_level).with_state(log_level),
+        )
+}
+
+async fn tell_level(State(level): State<Option<LogLevel>>) -> impl IntoResponse {
+    match level {
+        Some(level) => (StatusCode::OK, format!("{}\n", level.get())),
+        None => (StatusCode::NOT_FOUND, String::new()),
+    }
+}
+
+/// Only from this machine, and not from a web page on it: neither the page's own origin nor a name
+/// that it had resolved to this address gets here.
+async fn set_level(
+    State(level): State<Option<LogLevel>>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    wanted: String,
+) -> impl IntoResponse {
+    if !peer.ip().to_canonical().is_loopback() || headers.contains_key(header::ORIGIN) {
+        let text = "the log level is changed from the server's own machine only\n";
+        return (StatusCode::FORBIDDEN, text.to_owned());
+    }
+    let Some(level) = level else {
+        return (StatusCode::NOT_FOUND, String::new());
+    };
+    match level.set(wanted.trim()) {
+        Ok(()) => (StatusCode::OK, format!("{}\n", level.get())),
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
 }
 
 async fn readyz(State(ready): State<Readiness>) -> impl IntoResponse {

@@ -16,7 +16,7 @@ use axum::{Router, body::Body, routing::future::RouteFuture};
 use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
 use tokio::{
@@ -36,7 +36,7 @@ use super::{
     tls::Tls,
 };
 use crate::{
-    layers::{Peer, Security, certificate_name},
+    layers::{Peer, Security, StreamExecutor, certificate_name, cuttable},
     metrics,
 };
 
@@ -71,7 +71,7 @@ pub(super) enum Stop {
 /// What all connections share.
 pub(super) struct Shared {
     router: Router,
-    http: auto::Builder<TokioExecutor>,
+    http: auto::Builder<StreamExecutor>,
     tls: Option<Arc<Tls>>,
     lobby: Arc<Lobby>,
     handshake_timeout: Duration,
@@ -100,9 +100,9 @@ impl Shared {
     }
 }
 
-fn protocol(limits: &LimitsConfig) -> auto::Builder<TokioExecutor> {
+fn protocol(limits: &LimitsConfig) -> auto::Builder<StreamExecutor> {
     let header_bytes = u32::try_from(limits.header_bytes.0).unwrap_or(u32::MAX);
-    let mut http = auto::Builder::new(TokioExecutor::new());
+    let mut http = auto::Builder::new(StreamExecutor);
     http.http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.first_request_timeout.0)
@@ -135,7 +135,7 @@ pub(super) async fn serve(
     let newcomer = shared.lobby.enter();
     let Some(tls) = &shared.tls else {
         let peer = peer(address, Security::Plaintext, None);
-        return live(&shared, stream, peer, newcomer, stop).await;
+        return cuttable(live(&shared, stream, peer, newcomer, stop)).await;
     };
     let Some(stream) = handshake(&shared, tls, stream, &newcomer).await else {
         return;
@@ -143,7 +143,7 @@ pub(super) async fn serve(
     let shown = stream.get_ref().1.peer_certificates();
     let certificate = shown.and_then(|chain| certificate_name(chain.first()?));
     let peer = peer(address, Security::Tls, certificate);
-    live(&shared, stream, peer, newcomer, stop).await;
+    cuttable(live(&shared, stream, peer, newcomer, stop)).await;
 }
 
 fn peer(

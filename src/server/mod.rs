@@ -7,7 +7,9 @@ mod gather;
 mod guard;
 mod hosts;
 mod listen;
+mod log;
 mod origins;
+mod otlp;
 mod page;
 mod prometheus;
 mod routes;
@@ -17,8 +19,10 @@ mod tls;
 
 pub use config::{
     AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
-    JwtConfig, LimitsConfig, LogConfig, LogFormat, RateConfig, Reachable, Size, StoreConfig, Time,
-    TlsConfig, TraceConfig,
+    JwtConfig, LimitsConfig, LogConfig, LogFormat, PrincipalConfig, RateConfig, Reachable, Size,
+    StoreConfig, Time, TlsConfig, TraceConfig,
 };
+pub use log::{LogError, LogLevel};
+pub use otlp::{Otlp, OtlpError};
 pub use serve::{ServeError, Server};
 pub use tls::TlsError;

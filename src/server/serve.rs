@@ -10,19 +10,26 @@ use tokio::{
     time::interval,
 };
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 
 use super::{
     admin::{self, Readiness, Ready},
-    config::{Config, EngineKind},
+    config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
-    guard, listen, page, prometheus,
-    routes::{self, ReflectionError},
+    guard, listen,
+    log::LogLevel,
+    otlp::{Otlp, OtlpError},
+    page, prometheus,
+    routes::{self, Around, RoutesError},
     seats::Seats,
     tls::{Tls, TlsError},
 };
 use crate::{
     hub::Hub,
+    layers::{Authenticator, TrustedProxies},
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -42,13 +49,17 @@ pub enum ServeError {
         source: io::Error,
     },
     #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Reflection(#[from] ReflectionError),
+    Routes(#[from] RoutesError),
     #[error(transparent)]
     Tls(#[from] TlsError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     #[error("the store failed: {0}")]
     StoreStopped(String),
     #[error("{0} did not stop within the deadline")]
@@ -65,6 +76,9 @@ pub struct Server {
     metrics_listener: TcpListener,
     metrics: PrometheusHandle,
     ready: Readiness,
+    authenticator: Arc<Authenticator>,
+    log_level: Option<LogLevel>,
+    otlp: Option<Otlp>,
 }
 
 impl Server {
@@ -72,6 +86,10 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
+        let authenticator = Arc::new(config.authenticator()?);
+        let endpoint = config.trace.otlp_endpoint.as_deref();
+        let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
+        let otlp = otlp.transpose()?;
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -87,12 +105,22 @@ impl Server {
             metrics_listener,
             metrics,
             ready,
+            authenticator,
+            log_level: None,
+            otlp,
         })
     }
 
     /// How clients connect: `http` or `https`.
     pub fn scheme(&self) -> &'static str {
         if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Lets operators change the level of the log.
+    #[must_use]
+    pub fn with_log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
     }
 
     /// Where gRPC and the page are.
@@ -105,31 +133,47 @@ impl Server {
         self.metrics_listener.local_addr()
     }
 
-    /// Serves until `stop`, then drains: streams end with a resume token, what was accepted is
-    /// flushed and acknowledged, within the deadline of the settings.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
-        let stopping = CancellationToken::new();
+    /// Calls and pages, and what is around both.
+    fn routes(
+        &self,
+        stopping: &CancellationToken,
+        health: HealthServer<impl Health>,
+    ) -> Result<axum::Router, ServeError> {
         let context = Context {
             hub: Arc::clone(&self.hub),
             heartbeat: self.config.heartbeat.0,
             publish_window: self.config.limits.publish_window.0,
             stopping: stopping.clone(),
         };
-        let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, health_service, &self.config.cors_origins)?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        // Checked with the rest of the settings.
+        let proxies = TrustedProxies::parse(&self.config.auth.trusted_proxies).unwrap_or_default();
+        let around = Around {
+            authenticator: Arc::clone(&self.authenticator),
+            flags: self.config.feature_flags(),
+            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
+        };
+        let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
+        let router = routes::router(context, around, health, cors, limits)?;
         let open = self.config.open_to_the_network();
         open.iter().for_each(|fact| tracing::warn!("{fact}"));
         let router = router.merge(page::router(Arc::clone(&self.hub), open));
-        let (router, admin) = (
-            guard::around(router, &self.config),
-            guard::around_admin(admin, &self.config),
-        );
+        Ok(guard::around(router, &self.config))
+    }
+
+    /// Serves until `stop`, then drains: streams end with a resume token, what was accepted is
+    /// flushed and acknowledged, within the deadline of the settings.
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+        let stopping = CancellationToken::new();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let router = self.routes(&stopping, health_service)?;
+        let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
+        let admin = guard::around_admin(admin, &self.config);
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![
             spawn_admin(self.metrics_listener, admin),
             spawn_housekeeping(Arc::clone(&self.hub), self.metrics.clone()),
+            tokio::spawn(self.authenticator.watch()),
         ];
         background.extend(self.tls.clone().map(|tls| tokio::spawn(tls.follow())));
         let limits = &self.config.limits;
@@ -166,6 +210,9 @@ impl Server {
         }
         let closed = shutdown.step("store", self.hub.close()).await;
         background.iter().for_each(JoinHandle::abort);
+        if let Some(otlp) = self.otlp {
+            shutdown.step("spans", otlp.flush()).await;
+        }
         match (failure, closed) {
             (Some(cause), _) => Err(ServeError::StoreStopped(cause)),
             (None, Some(closed)) => Ok(closed?),
@@ -190,6 +237,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
 
 fn spawn_admin(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the metrics listener failed");
         }

@@ -11,6 +11,7 @@
     reason = "a test fails by panicking, and reads best as one story"
 )]
 
+mod access;
 mod at_speed;
 mod bad_input;
 mod bars;
@@ -31,6 +32,7 @@ mod histories;
 mod hostile;
 mod immediate;
 mod ingest;
+mod limits;
 mod metrics;
 mod policies;
 mod publish;

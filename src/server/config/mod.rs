@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
-    network::{ClientAuth, RateConfig, TlsConfig},
+    network::{ClientAuth, PrincipalConfig, RateConfig, TlsConfig},
     sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
     trace::TraceConfig,
     units::{Size, Time},
@@ -29,7 +29,8 @@ pub use self::{
 use super::origins;
 use crate::{
     hub::{AutoCreate, HubOptions},
-    model::Retention,
+    layers::{Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant},
+    model::{Retention, compile_glob},
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
 
@@ -127,6 +128,8 @@ impl Default for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error("{0}")]
     Invalid(#[from] Box<figment::Error>),
     #[error("{name} is {value}; {advice}")]
@@ -210,8 +213,18 @@ impl Config {
             let advice = "write origins as browsers do: https://dash.example.com";
             return value("cors_origins", other.clone(), advice);
         }
+        for flag in &self.feature_flags {
+            if let Err(error) = compile_glob(&flag.principals) {
+                return value("feature_flags.principals", error.glob, "it is no glob");
+            }
+        }
         self.tls.check()?;
-        self.check_exposure()
+        if let Err(invalid) = self.limits.rate_limits() {
+            let (glob, advice) = (invalid.glob, "names are globs of principals");
+            return value("limits.principals.names", glob, advice);
+        }
+        self.check_exposure()?;
+        self.authenticator().map(drop)
     }
 
     /// What others could read or write is only open to them when that was said.
@@ -229,10 +242,37 @@ impl Config {
         if !self.plaintext && !self.tls.is_on() {
             return exposed("traffic would be unencrypted", "--plaintext");
         }
-        if !self.anonymous {
+        if !self.anonymous && !self.auth_options().has_source() {
             return exposed("anybody could call without a token", "--anonymous");
         }
         Ok(())
+    }
+
+    /// What knows callers. Reads the files of [auth].
+    pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
+        Ok(Authenticator::new(self.auth_options())?)
+    }
+
+    fn auth_options(&self) -> AuthOptions {
+        let auth = &self.auth;
+        let grants = auth.grants.iter().map(|grant| Grant {
+            principals: grant.principals.clone(),
+            scopes: grant.scopes.clone(),
+        });
+        AuthOptions {
+            token_file: auth.token_file.clone(),
+            certificates: match self.tls.client_ca {
+                Some(_) => Certificates::Shown,
+                None => Certificates::None,
+            },
+            trusted_proxies: auth.trusted_proxies.clone(),
+            grants: grants.collect(),
+            anonymous: match self.anonymous {
+                true => Anonymous::Allowed,
+                false => Anonymous::Refused,
+            },
+            anonymous_scopes: auth.anonymous_scopes.clone(),
+        }
     }
 
     pub fn reachable(&self) -> Reachable {
@@ -241,6 +281,12 @@ impl Config {
         } else {
             Reachable::Network
         }
+    }
+
+    /// `check` saw that they can be read.
+    pub(in crate::server) fn feature_flags(&self) -> FeatureFlags {
+        let flags = self.feature_flags.iter();
+        FeatureFlags::new(flags.map(|flag| (&*flag.name, &*flag.principals))).unwrap_or_default()
     }
 
     pub fn hub_options(&self) -> HubOptions {
@@ -334,6 +380,8 @@ mod tests {
         assert!(error("[tls]\nclient_ca = \"x.pem\"").contains("tls.cert"));
         assert!(error("[tls]\ncert = \"no.pem\"\nkey = \"no.pem\"").contains("no.pem"));
         assert!(error("[tls]\nclient_auth = \"required\"").contains("tls.client_ca"));
+        let flag = "[[feature_flags]]\nname = \"x\"\nprincipals = \"[\"";
+        assert!(error(flag).contains("glob"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
     }
 }

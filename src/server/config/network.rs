@@ -4,7 +4,11 @@ use std::{fs::File, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ConfigError, Size};
+use super::{ConfigError, LimitsConfig, Size};
+use crate::{
+    layers::{LoadLimits, RateLimits, Rates},
+    model::{Globs, InvalidGlob},
+};
 
 /// Whether clients show a certificate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -90,4 +94,45 @@ pub struct RateConfig {
     pub streams: u32,
     /// Open at the same time.
     pub connections: u32,
+}
+
+/// Principals with rates of their own, instead of `per_principal`. The first entry that matches
+/// counts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrincipalConfig {
+    /// Globs.
+    pub names: Vec<String>,
+    pub rates: RateConfig,
+}
+
+impl From<&RateConfig> for Rates {
+    fn from(config: &RateConfig) -> Self {
+        Self {
+            calls_per_second: config.calls_per_second,
+            records_per_second: config.records_per_second,
+            bytes_per_second: config.bytes_per_second.0,
+            streams: config.streams,
+        }
+    }
+}
+
+impl LimitsConfig {
+    pub(in crate::server) fn rate_limits(&self) -> Result<RateLimits, InvalidGlob> {
+        let principals = self.principals.iter();
+        let principals =
+            principals.map(|own| Ok((Globs::new(&own.names)?, Rates::from(&own.rates))));
+        Ok(RateLimits {
+            per_principal: Rates::from(&self.per_principal),
+            per_peer: Rates::from(&self.per_peer),
+            principals: principals.collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(in crate::server) fn load_limits(&self) -> LoadLimits {
+        LoadLimits {
+            streams: self.streams,
+            incomplete_bytes: self.incomplete_bytes.0,
+        }
+    }
 }
