@@ -472,7 +472,7 @@ mod tests {
         ] {
             match (parse(&parts.concat()), refused) {
                 (Ok(config), None) => {
-                    assert_eq!(config.open_to_the_network().len(), warnings, "{parts:?}")
+                    assert_eq!(config.open_to_the_network().len(), warnings, "{parts:?}");
                 }
                 (Err(error), Some(flag)) => {
                     assert!(error.to_string().contains(flag), "{parts:?}: {error}");
