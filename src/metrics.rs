@@ -252,6 +252,40 @@ pub fn count_stream_ended(rpc: &'static str, reason: &'static str) {
     counter!("ringfeed_streams_ended_total", "rpc" => rpc, "reason" => reason).increment(1);
 }
 
+/// `security`: `plaintext` or `tls`.
+pub fn add_connection(security: &'static str) {
+    gauge!("ringfeed_connections", "security" => security).increment(1);
+}
+
+pub fn remove_connection(security: &'static str) {
+    gauge!("ringfeed_connections", "security" => security).decrement(1);
+}
+
+/// A connection that was closed before it was of use. `reason`: `connections`, `per_peer`,
+/// `crowded`, `handshake_timeout`, `first_request_timeout` or `accept`.
+pub fn count_connection_refused(reason: &'static str) {
+    counter!("ringfeed_connections_refused_total", "reason" => reason).increment(1);
+}
+
+/// `reason`: `aged`, `protocol`, `cut`.
+pub fn count_connection_ended(reason: &'static str) {
+    counter!("ringfeed_connections_ended_total", "reason" => reason).increment(1);
+}
+
+pub fn count_handshake_failure() {
+    counter!("ringfeed_tls_handshake_failures_total").increment(1);
+}
+
+/// `result`: `ok` or `failed`.
+pub fn count_tls_reload(result: &'static str) {
+    counter!("ringfeed_tls_reloads_total", "result" => result).increment(1);
+}
+
+/// A request that came to no call and no page. `reason`: `host`, `origin` or `path`.
+pub fn count_request_refused(reason: &'static str) {
+    counter!("ringfeed_requests_refused_total", "reason" => reason).increment(1);
+}
+
 /// `reason` is of a closed set: `layers/authenticate/refusal`.
 pub fn count_auth_failure(reason: &'static str) {
     counter!("ringfeed_auth_failures_total", "reason" => reason).increment(1);
@@ -262,6 +296,23 @@ pub fn count_auth_reload(source: &'static str, result: &'static str) {
     counter!("ringfeed_auth_reloads_total", "source" => source, "result" => result).increment(1);
 }
 
+/// `quota`: `calls`, `records`, `bytes` or `streams`.
+pub fn count_rate_limited(quota: &'static str) {
+    counter!("ringfeed_rate_limited_total", "quota" => quota).increment(1);
+}
+
+/// `what`: `streams` or `incomplete_bytes`.
+pub fn count_overloaded(what: &'static str) {
+    counter!("ringfeed_overloaded_total", "what" => what).increment(1);
+}
+
+/// Looked up once: it moves with each piece of a large message.
+static INCOMPLETE_BYTES: LazyLock<Gauge> = LazyLock::new(|| gauge!("ringfeed_incomplete_bytes"));
+
+pub fn move_incomplete_bytes(from: u64, to: u64) {
+    INCOMPLETE_BYTES.increment(to as f64 - from as f64);
+}
+
 pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
@@ -269,18 +320,18 @@ pub fn set_build_info(version: &'static str, engine: &'static str) {
 /// Gives each metric its help text in the scrape.
 pub fn describe() {
     for (name, text) in COUNTERS {
-        describe_counter!(name, text);
+        describe_counter!(*name, *text);
     }
     for (name, text) in GAUGES {
-        describe_gauge!(name, text);
+        describe_gauge!(*name, *text);
     }
     for (name, text) in HISTOGRAMS {
-        describe_histogram!(name, text);
+        describe_histogram!(*name, *text);
     }
 }
 
 #[rustfmt::skip]
-const COUNTERS: [(&str, &str); 23] = [
+const COUNTERS: &[(&str, &str)] = &[
     ("ringfeed_appended_records_total", "Records stored."),
     ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
     ("ringfeed_sent_records_total", "Records handed to subscribers."),
@@ -302,12 +353,19 @@ const COUNTERS: [(&str, &str); 23] = [
     ("ringfeed_rpc_received_bytes_total", "Bytes received, counted when their call ends."),
     ("ringfeed_rpc_sent_bytes_total", "Bytes sent, counted when their call ends."),
     ("ringfeed_streams_ended_total", "Streams ended, by reason."),
+    ("ringfeed_connections_refused_total", "Connections closed before they were of use, by reason."),
+    ("ringfeed_connections_ended_total", "Connections ended by the server, by reason."),
+    ("ringfeed_tls_handshake_failures_total", "TLS handshakes that failed."),
+    ("ringfeed_tls_reloads_total", "Changes of the certificate files, by result."),
+    ("ringfeed_requests_refused_total", "Requests that came to no call and no page, by reason."),
     ("ringfeed_auth_failures_total", "Callers that could not show who they are, by reason."),
     ("ringfeed_auth_reloads_total", "Changed tokens and keys, by where they come from and whether they could be taken."),
+    ("ringfeed_rate_limited_total", "Calls, streams and batches that were over a quota of their principal or address, by quota."),
+    ("ringfeed_overloaded_total", "Calls refused because the server as a whole had no room, by what of."),
 ];
 
 #[rustfmt::skip]
-const GAUGES: [(&str, &str); 15] = [
+const GAUGES: &[(&str, &str)] = &[
     ("ringfeed_oldest_offset", "Oldest offset that can be read."),
     ("ringfeed_next_offset", "One beyond the newest offset."),
     ("ringfeed_ring_bytes", "Bytes in the ring."),
@@ -322,11 +380,13 @@ const GAUGES: [(&str, &str); 15] = [
     ("ringfeed_window_bytes", "Bytes of records kept in memory."),
     ("ringfeed_disk_free_bytes", "Bytes left on the disk of the data directory."),
     ("ringfeed_streams_open", "Open streams."),
+    ("ringfeed_connections", "Open connections."),
+    ("ringfeed_incomplete_bytes", "Bytes of messages that have not come in completely."),
     ("ringfeed_build_info", "Version and engine of the server."),
 ];
 
 #[rustfmt::skip]
-const HISTOGRAMS: [(&str, &str); 5] = [
+const HISTOGRAMS: &[(&str, &str)] = &[
     ("ringfeed_append_to_ack_seconds", "From taking a batch in to its acknowledgement."),
     ("ringfeed_append_to_send_seconds", "From taking a record in to handing it to a subscriber."),
     ("ringfeed_source_delay_seconds", "Ingest time less event time; below 0: the source's clock is ahead."),

@@ -99,7 +99,7 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     tracing::info!(
         %address,
         metrics = %server.metrics_address()?,
-        page = %format_args!("http://{address}/"),
+        page = %format_args!("{}://{address}/", server.scheme()),
         "serving"
     );
     let mut next = async move || {

@@ -14,6 +14,7 @@ mod feed;
 mod fidelity;
 mod flush;
 mod follow;
+mod gate;
 mod hello;
 mod info;
 mod keys;
@@ -62,6 +63,7 @@ pub use self::{
     feed::{Feed, FeedRates},
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
     follow::{Follower, Resume, Step},
+    gate::KeyGate,
     hello::{Hello, Welcome},
     info::InfoScope,
     keys::LatestBy,

@@ -14,7 +14,7 @@ use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Caller, Peer, Rpc};
+use super::{Caller, Peer, Quota, Rpc};
 use crate::{
     errors::{Answer, Reason},
     model::{Principal, Scopes},
@@ -33,6 +33,7 @@ pub struct Call {
     pub received: Traffic,
     pub sent: Traffic,
     caller: OnceLock<Caller>,
+    quota: OnceLock<Quota>,
     stopped: AtomicBool,
 }
 
@@ -65,6 +66,7 @@ impl Call {
             received: Traffic::default(),
             sent: Traffic::default(),
             caller: OnceLock::new(),
+            quota: OnceLock::new(),
             stopped: AtomicBool::new(false),
         }
     }
@@ -83,6 +85,16 @@ impl Call {
     /// Says who calls; only the first to do so is heard.
     pub fn identify(&self, caller: Caller) {
         drop(self.caller.set(caller));
+    }
+
+    /// What it may take; everything, where no limits are set.
+    pub fn quota(&self) -> &Quota {
+        self.quota.get_or_init(Quota::default)
+    }
+
+    /// Says what it may take; only the first to do so is heard.
+    pub fn limit(&self, quota: Quota) {
+        drop(self.quota.set(quota));
     }
 
     pub fn principal(&self) -> Principal {

@@ -6,10 +6,14 @@
 //! ```
 
 mod authenticate;
+mod authorize;
 mod call;
 mod caller;
+mod certificate;
+mod load;
 mod messages;
 mod peer;
+mod rate_limit;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
@@ -22,9 +26,13 @@ pub use self::{
         InvalidGrant, InvalidKeys, InvalidUrl, JwtError, JwtOptions, Moment, NewToken, TokenEntry,
         TokenFile, TokenFileError, TokenText, principal_fault, write_private,
     },
+    authorize::AuthorizeLayer,
     call::{Call, Over},
     caller::{Caller, Identity, Validity},
+    certificate::certificate_name,
+    load::{LoadLayer, LoadLimits},
     peer::{Peer, Security},
+    rate_limit::{Limited, Quota, RateLimitLayer, RateLimits, Rates},
     request_context::RequestContextLayer,
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,

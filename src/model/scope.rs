@@ -1,7 +1,7 @@
 //! What a caller may do: scopes `action:feed-glob[:key-glob]`, where `{principal}` stands for the
 //! caller's own name.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use super::glob::{Globs, InvalidGlob};
 
@@ -54,6 +54,15 @@ impl Keys {
         match self {
             Self::All => true,
             Self::Matching(globs) => globs.matches(key),
+        }
+    }
+
+    /// The keys of both.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Matching(a), Self::Matching(b)) => Self::Matching(a.or(&b)),
+            (_, _) => Self::All,
         }
     }
 }
@@ -126,6 +135,19 @@ impl Scopes {
         }
         // Each compiled when it was read, so together they do as well; if not, nothing is allowed.
         Globs::new(&globs).ok().map(Keys::Matching)
+    }
+
+    /// Whether the action is allowed for a feed, be it for some keys only.
+    pub fn allow_part_of(&self, action: Action, feed: &str) -> bool {
+        let mut scopes = self.0.iter();
+        scopes.any(|scope| scope.allows(action) && scope.feeds.matches(feed))
+    }
+
+    /// Globs of the feeds for which the action is allowed, be it for some keys only; each once.
+    pub fn feed_globs(&self, action: Action) -> Vec<String> {
+        let scopes = self.0.iter().filter(|scope| scope.allows(action));
+        let globs: BTreeSet<_> = scopes.flat_map(|scope| scope.feeds.texts()).collect();
+        globs.into_iter().cloned().collect()
     }
 
     /// Whether the action is allowed for all of a feed.
@@ -237,6 +259,18 @@ mod tests {
         let keys = scopes.keys(Action::Ingest, "a").unwrap();
         assert!(keys.contain("x1") && keys.contain("y") && !keys.contain("z"));
         assert_eq!(scopes.keys(Action::Ingest, "b"), Some(Keys::All));
+    }
+
+    #[test]
+    fn feeds_are_known_without_their_keys() {
+        let scopes = scopes(
+            &["subscribe:b*:x", "subscribe:a", "subscribe:a:y", "admin:c"],
+            "me",
+        );
+        assert_eq!(scopes.feed_globs(Action::Subscribe), ["a", "b*"]);
+        assert!(scopes.allow_part_of(Action::Subscribe, "b1"));
+        assert!(!scopes.allow_part_of(Action::Subscribe, "c"));
+        assert!(scopes.allow_part_of(Action::Observe, "c"));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One file per RPC: decode, one call into the hub, encode. `status` is the only way out for
 //! errors.
 
+mod access;
 mod catalog_service;
 mod cursors;
 mod feed_service;
@@ -11,6 +12,8 @@ mod latest;
 mod page;
 mod producers;
 mod publish;
+#[cfg(test)]
+mod rate_tests;
 mod request;
 mod selector;
 mod session;

@@ -14,7 +14,11 @@ use super::{
     page::{self, Shown},
 };
 use crate::{
-    layers::{AuthenticateLayer, Authenticator, RequestContextLayer, RpcMetricsLayer},
+    layers::{
+        AuthenticateLayer, Authenticator, AuthorizeLayer, LoadLayer, RateLimitLayer,
+        RequestContextLayer, RpcMetricsLayer,
+    },
+    model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -22,8 +26,12 @@ use crate::{
 const EXPOSED: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
 
 #[derive(Debug, thiserror::Error)]
-#[error("reflection cannot be served: {0}")]
-pub struct ReflectionError(#[from] tonic_reflection::server::Error);
+pub enum RoutesError {
+    #[error("reflection cannot be served: {0}")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    #[error("limits.principals: {0}")]
+    Limits(#[from] InvalidGlob),
+}
 
 /// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
 pub(super) fn router(
@@ -31,11 +39,12 @@ pub(super) fn router(
     authenticator: Arc<Authenticator>,
     health: HealthServer<impl Health>,
     config: &Config,
-) -> Result<Router, ReflectionError> {
+) -> Result<Router, RoutesError> {
     let pages = page::router(Shown {
         hub: Arc::clone(&context.hub),
         warnings: config.warnings().into(),
     });
+    let limits = &config.limits;
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -47,7 +56,10 @@ pub(super) fn router(
         .add_service(reflection)
         .prepare()
         .into_axum_router()
+        .layer(RateLimitLayer::new(limits.rate_limits()?))
+        .layer(AuthorizeLayer)
         .layer(AuthenticateLayer::new(authenticator))
+        .layer(LoadLayer::new(limits.load_limits()))
         .layer(RpcMetricsLayer)
         .layer(RequestContextLayer)
         .layer(GrpcWebLayer::new())
@@ -63,4 +75,68 @@ fn cors(origins: &[String]) -> CorsLayer {
         .allow_methods([Method::POST, Method::GET])
         .allow_headers(AllowHeaders::mirror_request())
         .expose_headers(EXPOSED.map(HeaderName::from_static))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message as _;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::layers::{Kind, RPCS};
+
+    /// Path, name and shape of each method of a set of files.
+    fn methods(descriptors: &[u8]) -> Vec<(String, String, Kind)> {
+        let files = FileDescriptorSet::decode(descriptors).unwrap().file;
+        let of_file = |file: &prost_types::FileDescriptorProto| {
+            let package = file.package().to_owned();
+            let services = file.service.clone().into_iter();
+            let of_service = move |service: prost_types::ServiceDescriptorProto| {
+                let service_name = format!("{package}.{}", service.name());
+                let methods = service.method.into_iter();
+                methods.map(move |method| {
+                    let kind = match (method.client_streaming(), method.server_streaming()) {
+                        (false, false) => Kind::Unary,
+                        (true, false) => Kind::ClientStreaming,
+                        (false, true) => Kind::ServerStreaming,
+                        (true, true) => Kind::Bidi,
+                    };
+                    let path = format!("/{service_name}/{}", method.name());
+                    (path, method.name().to_owned(), kind)
+                })
+            };
+            services.flat_map(of_service).collect::<Vec<_>>()
+        };
+        files.iter().flat_map(of_file).collect()
+    }
+
+    /// By what metrics and logs know a method: those of other services say whose they are.
+    fn known_as(method: &str) -> String {
+        match method {
+            "Check" | "Watch" => format!("Health{method}"),
+            "ServerReflectionInfo" => "Reflection".to_owned(),
+            own => own.to_owned(),
+        }
+    }
+
+    #[test]
+    fn the_table_of_calls_lists_each_method_as_it_is_and_no_other() {
+        let served = [
+            DESCRIPTORS,
+            tonic_health::pb::FILE_DESCRIPTOR_SET,
+            tonic_reflection::pb::v1::FILE_DESCRIPTOR_SET,
+        ];
+        let served = served.into_iter().flat_map(methods);
+        let served = served.map(|(path, method, kind)| (path, known_as(&method), kind));
+        let listed = RPCS
+            .iter()
+            .map(|r| (r.path.to_owned(), r.name.to_owned(), r.kind));
+        let text = |(path, name, kind)| format!("{path} {name} {kind:?}");
+        let (served, listed): (BTreeSet<_>, BTreeSet<_>) =
+            (served.map(text).collect(), listed.map(text).collect());
+        assert_eq!(listed, served);
+        assert_eq!(listed.len(), RPCS.len(), "an entry is there twice");
+    }
 }

@@ -4,21 +4,22 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
+    sync::watch,
     task::{JoinHandle, spawn_blocking},
     time::interval,
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport};
 use tonic_health::server::HealthReporter;
 
 use super::{
     admin::{self, Readiness, Ready},
     config::{Config, ConfigError, EngineKind},
-    gather::Gather,
-    prometheus,
-    routes::{self, ReflectionError},
+    connection::{Shared, Stop},
+    listen, prometheus,
+    routes::{self, RoutesError},
+    seats::Seats,
+    tls::{Tls, TlsError},
 };
 use crate::{
     hub::Hub,
@@ -32,14 +33,6 @@ use crate::{
     store::{Engine, MemoryEngine, StoreError, sled::SledEngine},
 };
 
-/// Small frames that no handler has read yet are charged against half of the connection's window:
-/// about five times a stream's window for each upload of tiny messages that waits for the disk. So
-/// the first is large and the second small, and a dozen uploads can share a connection.
-const CONNECTION_WINDOW: u32 = 64 << 20;
-const STREAM_WINDOW: u32 = 256 << 10;
-const MAX_FRAME: u32 = 64 << 10;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -56,9 +49,9 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Reflection(#[from] ReflectionError),
-    #[error("serving failed: {0}")]
-    Transport(#[from] transport::Error),
+    Routes(#[from] RoutesError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     #[error("the store failed: {0}")]
     StoreStopped(String),
     #[error("{0} did not stop within the deadline")]
@@ -71,6 +64,7 @@ pub struct Server {
     config: Config,
     hub: Arc<Hub>,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     metrics_listener: TcpListener,
     metrics: PrometheusHandle,
     ready: Readiness,
@@ -81,6 +75,7 @@ impl Server {
     /// Binds both listeners and opens the store.
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
+        let tls = Tls::open(&config.tls)?;
         let authenticator = Arc::new(config.authenticator()?);
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
@@ -93,11 +88,17 @@ impl Server {
             config,
             hub,
             listener,
+            tls,
             metrics_listener,
             metrics,
             ready,
             authenticator,
         })
+    }
+
+    /// How clients connect: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Where gRPC and the page are.
@@ -134,16 +135,17 @@ impl Server {
         self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
-        let background = [
+        let mut background = vec![
             spawn_admin(self.metrics_listener, admin),
             spawn_housekeeping(Arc::clone(&self.hub), self.metrics.clone()),
             tokio::spawn(self.authenticator.watch()),
         ];
-        let cut = CancellationToken::new();
-        let transport = transport(&self.config)
-            .add_routes(Routes::from(router))
-            .serve_with_incoming_shutdown(accept(self.listener), cut.clone().cancelled_owned());
-        let mut serving = tokio::spawn(transport);
+        background.extend(self.tls.clone().map(|tls| tokio::spawn(tls.follow())));
+        let limits = &self.config.limits;
+        let seats = Seats::new(limits.connections, limits.per_peer.connections as usize);
+        let shared = Arc::new(Shared::new(router, self.tls, limits));
+        let (stops, stopped) = watch::channel(Stop::No);
+        let mut serving = tokio::spawn(listen::serve(self.listener, shared, seats, stopped));
 
         let mut failed = self.hub.failed();
         let mut failure = None;
@@ -158,7 +160,7 @@ impl Server {
         let mut shutdown = Shutdown::begin(self.config.shutdown_deadline.0);
         set_serving(&health, &self.ready, Ready::No).await;
         stopping.cancel();
-        cut.cancel();
+        stops.send_replace(Stop::Drain);
         // The store comes first in importance and last in order: streams are cut short so that
         // there is time to flush.
         let grace = self.config.shutdown_deadline.0.mul_f32(0.6);
@@ -169,7 +171,7 @@ impl Server {
             .is_none_or(|d| d.is_err())
         {
             tracing::warn!("connections still open are cut");
-            serving.abort();
+            stops.send_replace(Stop::Cut);
         }
         let closed = shutdown.step("store", self.hub.close()).await;
         background.iter().for_each(JoinHandle::abort);
@@ -193,28 +195,6 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address)
         .await
         .map_err(|source| ServeError::Bind { address, source })
-}
-
-fn transport(config: &Config) -> transport::Server {
-    transport::Server::builder()
-        .accept_http1(true)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(config.limits.streams_per_connection)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-}
-
-/// Connections without Nagle's delay; a peer that is gone already is no error.
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Gather<TcpStream>>> {
-    TcpListenerStream::new(listener).map(|accepted| {
-        let stream = accepted?;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was gone before it was taken");
-        }
-        Ok(Gather::new(stream))
-    })
 }
 
 fn spawn_admin(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {

@@ -18,6 +18,8 @@ pub enum Reason {
     TimeAhead,
     /// The feed has as many keys as it may.
     KeyLimit,
+    /// Whoever uploads it may not write this key.
+    KeyNotAllowed,
     /// Another record of the same ATOMIC batch was refused.
     Atomic,
 }
@@ -37,6 +39,7 @@ impl Reason {
             Self::OutOfRange => "OUT_OF_RANGE",
             Self::TimeAhead => "TIME_AHEAD",
             Self::KeyLimit => "KEY_LIMIT",
+            Self::KeyNotAllowed => "KEY_NOT_ALLOWED",
             Self::Atomic => "ATOMIC",
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Leg {
     follower: Follower,
     guard: SubscriberGuard,
     info: Option<Box<InfoSender>>,
+    /// To be said before anything else.
+    narrowed: Option<Box<v1::Narrowed>>,
 }
 
 /// Whether a key's description is sent before the key's first record.
@@ -63,7 +65,20 @@ impl Leg {
             guard,
             info,
             follower,
+            narrowed: None,
         }
+    }
+
+    /// Has to say so first.
+    pub(super) fn narrowed(mut self, narrowed: Option<v1::Narrowed>) -> Self {
+        self.narrowed = narrowed.map(Box::new);
+        self
+    }
+
+    /// What is to be said before anything else, once.
+    pub(super) fn introduction(&mut self) -> Option<Outgoing> {
+        let narrowed = self.narrowed.take()?;
+        Some(self.respond(Event::Narrowed(*narrowed)))
     }
 
     pub(super) fn selector(&self) -> u32 {

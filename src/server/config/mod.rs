@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
-    network::{ClientAuth, RateConfig, TlsConfig},
+    network::{ClientAuth, PrincipalConfig, RateConfig, TlsConfig},
     sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
     trace::TraceConfig,
     units::{Size, Time},
@@ -35,9 +35,10 @@ use crate::{
 /// Prefix of the environment variables; `__` goes down a table: `RINGFEED_STORE__RING_BYTES`.
 const ENV_PREFIX: &str = "RINGFEED_";
 /// Variables with this prefix that are the clients'.
-const CLIENT_VARIABLES: [&str; 6] = [
+const CLIENT_VARIABLES: [&str; 7] = [
     "endpoint",
     "token",
+    "token_file",
     "tls_ca",
     "tls_cert",
     "tls_key",
@@ -206,6 +207,11 @@ impl Config {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
         }
+        self.tls.check()?;
+        if let Err(invalid) = self.limits.rate_limits() {
+            let (glob, advice) = (invalid.glob, "names are globs of principals");
+            return value("limits.principals.names", glob, advice);
+        }
         self.check_exposure()?;
         self.authenticator().map(drop)
     }
@@ -222,7 +228,7 @@ impl Config {
                 flag,
             })
         };
-        if !self.plaintext && self.tls.cert.is_none() {
+        if !self.plaintext && !self.tls.is_on() {
             return exposed("traffic would be unencrypted", "--plaintext");
         }
         if !self.anonymous && !self.auth_options().has_source() {
@@ -412,7 +418,8 @@ mod tests {
             (vec![open, anyone, tls], None, 1),
             (vec![open, tls, &with_tokens], None, 0),
         ] {
-            match (parse(&parts.concat()), refused) {
+            let config: Config = toml::from_str(&parts.concat()).unwrap();
+            match (config.check_exposure().map(|()| config), refused) {
                 (Ok(config), None) => assert_eq!(config.warnings().len(), warnings, "{parts:?}"),
                 (Err(error), Some(flag)) => {
                     assert!(error.to_string().contains(flag), "{parts:?}: {error}");
