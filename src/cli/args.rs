@@ -29,6 +29,14 @@ pub(super) struct ConnectArgs {
         hide_env_values = true
     )]
     pub(super) token: Option<Token>,
+    /// File with the bearer token; read again when it changes, so that it can be replaced meanwhile
+    #[arg(
+        long,
+        env = "RINGFEED_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
+    pub(super) token_file: Option<PathBuf>,
     /// PEM file of the certificates to trust; https:// needs it
     #[arg(long, env = "RINGFEED_TLS_CA", value_name = "FILE")]
     pub(super) tls_ca: Option<PathBuf>,
@@ -65,6 +73,7 @@ impl ConnectArgs {
         Ok(ConnectOptions {
             endpoints: self.endpoint.clone(),
             token: self.token.clone(),
+            token_file: self.token_file.clone(),
             tls: TlsOptions {
                 ca: self.tls_ca.as_ref().map(read).transpose()?,
                 identity: cert.zip(key),

@@ -136,7 +136,7 @@ fn hint(reason: &str, code: Code) -> Option<&'static str> {
         ("SLOW_SUBSCRIBER", _) => {
             Some("read faster, ask for less (--key, --conflate), or let --slow be jump or conflate")
         }
-        (_, Code::Unauthenticated) => Some("pass --token or set RINGFEED_TOKEN"),
+        (_, Code::Unauthenticated) => Some("pass --token or --token-file, or set RINGFEED_TOKEN"),
         ("UNKNOWN_FEED", _) => Some("`ringfeed feeds list` shows them"),
         _ => None,
     }
@@ -167,7 +167,7 @@ mod tests {
         let text = explain(&Status::unauthenticated("no token"), "http://x").to_string();
         assert_eq!(
             text,
-            "no token (Unauthenticated): pass --token or set RINGFEED_TOKEN"
+            "no token (Unauthenticated): pass --token or --token-file, or set RINGFEED_TOKEN"
         );
         let mut headers = http::HeaderMap::new();
         let status = Status::not_found("no such feed");

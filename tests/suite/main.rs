@@ -30,6 +30,7 @@ mod disk_full;
 mod harness;
 mod histories;
 mod hostile;
+mod identity;
 mod immediate;
 mod ingest;
 mod limits;

@@ -41,9 +41,10 @@ use crate::{
 /// Prefix of the environment variables; `__` goes down a table: `RINGFEED_STORE__RING_BYTES`.
 const ENV_PREFIX: &str = "RINGFEED_";
 /// Variables with this prefix that are the clients'.
-const CLIENT_VARIABLES: [&str; 6] = [
+const CLIENT_VARIABLES: [&str; 7] = [
     "endpoint",
     "token",
+    "token_file",
     "tls_ca",
     "tls_cert",
     "tls_key",
