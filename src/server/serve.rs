@@ -150,12 +150,8 @@ impl Server {
         };
         let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
         let router = routes::router(context, around, health_service, cors, limits)?;
-        let admin = admin::router(
-            self.metrics.clone(),
-            Arc::clone(&self.hub),
-            self.ready.clone(),
-            self.log_level,
-        );
+        let scraped = (self.metrics.clone(), Arc::clone(&self.hub));
+        let admin = admin::router(scraped, self.ready.clone(), self.log_level);
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![
