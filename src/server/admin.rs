@@ -38,12 +38,7 @@ pub(super) enum Ready {
 
 type Scraped = (PrometheusHandle, Arc<Hub>);
 
-pub(super) fn router(
-    metrics: PrometheusHandle,
-    hub: Arc<Hub>,
-    ready: Readiness,
-    log_level: Option<LogLevel>,
-) -> Router {
+pub(super) fn router(scraped: Scraped, ready: Readiness, log_level: Option<LogLevel>) -> Router {
     let scrape = get(|State((metrics, hub)): State<Scraped>| async move {
         let kind = [(
             header::CONTENT_TYPE,
@@ -52,7 +47,7 @@ pub(super) fn router(
         (kind, prometheus::render(&metrics, |feed| has(&hub, feed)))
     });
     Router::new()
-        .route("/metrics", scrape.with_state((metrics, hub)))
+        .route("/metrics", scrape.with_state(scraped))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
         .route(

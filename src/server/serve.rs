@@ -10,7 +10,10 @@ use tokio::{
     time::interval,
 };
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 
 use super::{
     admin::{self, Readiness, Ready},
@@ -135,9 +138,27 @@ impl Server {
         self.metrics_listener.local_addr()
     }
 
+    /// What answers on the clients' port, and on the operators'.
+    fn ports(
+        &mut self,
+        context: Context,
+        health: HealthServer<impl Health>,
+    ) -> Result<(axum::Router, axum::Router), ReflectionError> {
+        let open = self.config.open_to_the_network();
+        open.iter().for_each(|fact| tracing::warn!("{fact}"));
+        let calls = routes::router(context, self.around.take(), health, &self.config)?;
+        let router = calls.merge(page::router(Arc::clone(&self.hub), open));
+        let scraped = (self.metrics.clone(), Arc::clone(&self.hub));
+        let admin = admin::router(scraped, self.ready.clone(), self.log_level.take());
+        Ok((
+            guard::around(router, &self.config),
+            guard::around_admin(admin, &self.config),
+        ))
+    }
+
     /// Serves until `stop`, then drains: streams end with a resume token, what was accepted is
     /// flushed and acknowledged, within the deadline of the settings.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let stopping = CancellationToken::new();
         let context = Context {
             hub: Arc::clone(&self.hub),
@@ -146,20 +167,7 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, self.around, health_service, &self.config)?;
-        let admin = admin::router(
-            self.metrics.clone(),
-            Arc::clone(&self.hub),
-            self.ready.clone(),
-            self.log_level,
-        );
-        let open = self.config.open_to_the_network();
-        open.iter().for_each(|fact| tracing::warn!("{fact}"));
-        let router = router.merge(page::router(Arc::clone(&self.hub), open));
-        let (router, admin) = (
-            guard::around(router, &self.config),
-            guard::around_admin(admin, &self.config),
-        );
+        let (router, admin) = self.ports(context, health_service)?;
         self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
