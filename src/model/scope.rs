@@ -186,7 +186,8 @@ impl Scope {
             .next()
             .filter(|glob| !glob.is_empty())
             .ok_or_else(form)?;
-        let keys = parts.next().filter(|glob| !glob.is_empty());
+        // All keys are no limit at all.
+        let keys = parts.next().filter(|glob| !glob.is_empty() && *glob != "*");
         Ok(Self {
             text: text.to_owned(),
             action,
@@ -292,8 +293,10 @@ mod tests {
         let admin = scopes(&["admin:a"], "me");
         assert!(admin.allow_all_of(Action::Observe, "a") && !admin.allow_some(Action::Subscribe));
         let all = scopes(&["*:*"], "me");
+        let keys = scopes(&["*:*:*"], "me");
         for action in Action::ALL {
             assert!(all.allow_all_of(action, "x"), "{action:?}");
+            assert!(keys.allow_all_of(action, "x"), "{action:?}");
             assert!(Scopes::everything().allow_all_of(action, "x"));
             assert!(!Scopes::nothing().allow_some(action));
         }
