@@ -113,6 +113,13 @@ impl Scopes {
         self.0.iter().map(|scope| scope.text.as_str())
     }
 
+    /// Whether a feed may be seen: by whoever may do anything with it, be it for some of its keys.
+    pub fn see(&self, feed: &str) -> bool {
+        Action::ALL
+            .into_iter()
+            .any(|action| self.allow_part_of(action, feed))
+    }
+
     /// Whether the action is allowed for any feed at all.
     pub fn allow_some(&self, action: Action) -> bool {
         self.0.iter().any(|scope| scope.allows(action))
