@@ -76,6 +76,9 @@ impl Server {
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
+        for warning in config.warnings() {
+            tracing::warn!("{warning}");
+        }
         let authenticator = Arc::new(config.authenticator()?);
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
@@ -128,9 +131,6 @@ impl Server {
             health_service,
             &self.config,
         )?;
-        for warning in self.config.warnings() {
-            tracing::warn!("{warning}");
-        }
         let admin = admin::router(self.metrics.clone(), self.ready.clone());
         self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
