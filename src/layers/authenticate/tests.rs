@@ -79,6 +79,7 @@ impl Bed {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as it is compared")]
 fn is(name: &str, identity: Identity) -> Found {
     Ok((name.into(), identity))
 }

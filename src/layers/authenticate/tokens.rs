@@ -184,8 +184,8 @@ mod tests {
         }
     }
 
-    fn moment(text: &str) -> Option<Moment> {
-        Some(Moment(text.parse().unwrap()))
+    fn moment(text: &str) -> Moment {
+        Moment(text.parse().unwrap())
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn an_expired_token_says_so_only_to_who_has_it() {
         let mut token = made("pi17", "ingest:a");
-        token.entry.expires = moment("2020-01-01T00:00:00Z");
+        token.entry.expires = Some(moment("2020-01-01T00:00:00Z"));
         let bed = bed(&[&token.entry]);
         assert_eq!(bed.refused(&token.text.reveal()), Refusal::Expired);
         let guess = format!("rf_{}_guess", token.text.id());
@@ -240,7 +240,7 @@ mod tests {
             &change(&hash, &|entry| entry.hash = new.entry.hash),
             &change(&scopes, &|entry| entry.scopes = vec!["ingest:b".into()]),
             &change(&sooner, &|entry| {
-                entry.expires = moment("2100-01-01T00:00:00Z")
+                entry.expires = Some(moment("2100-01-01T00:00:00Z"));
             }),
             &change(&later, &|entry| entry.description = Some("new".into())),
             &same.entry,
@@ -275,7 +275,7 @@ mod tests {
         fs::remove_file(&bed.path).unwrap();
         bed.tokens.reload();
         assert!(bed.tokens.verify(&text).is_ok() && !revoked.is_cancelled());
-        let mut bad_scope = token.entry.clone();
+        let mut bad_scope = token.entry;
         bad_scope.scopes = vec!["look:a".into()];
         bed.put(&[&bad_scope]);
         assert!(bed.tokens.verify(&text).is_ok() && !revoked.is_cancelled());

@@ -18,7 +18,7 @@ use crate::layers::authenticate::{
 #[derive(Debug)]
 pub(super) enum Source {
     File(Mutex<WatchedFile>, Format),
-    Url(Remote),
+    Url(Box<Remote>),
 }
 
 /// What is in a file.
@@ -66,7 +66,7 @@ impl Source {
                 Self::of_file(file, Format::Key, allowed)
             }
             (None, Some(file), None) => Self::of_file(file, Format::Jwks, allowed),
-            (None, None, Some(url)) => Ok((Self::Url(Remote::new(url)?), vec![])),
+            (None, None, Some(url)) => Ok((Self::Url(Box::new(Remote::new(url)?)), vec![])),
             _ => Err(JwtError::Sources),
         }
     }
