@@ -96,3 +96,35 @@ async fn readyz(State(ready): State<Readiness>) -> impl IntoResponse {
         (StatusCode::SERVICE_UNAVAILABLE, "starting or stopping\n")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::{body::Body, http::Request};
+    use metrics_exporter_prometheus::PrometheusBuilder;
+    use tower::ServiceExt as _;
+
+    use super::*;
+    use crate::{hub::HubOptions, store::MemoryEngine};
+
+    #[tokio::test]
+    async fn the_log_level_is_changed_from_this_machine_only() {
+        let hub = Hub::open(Arc::new(MemoryEngine::new()), HubOptions::default()).unwrap();
+        let metrics = PrometheusBuilder::new().build_recorder().handle();
+        let router = router((metrics, hub), Readiness::default(), None);
+        // There is no log here to change.
+        for (peer, expected) in [
+            ("127.0.0.1:7", StatusCode::NOT_FOUND),
+            ("[::ffff:127.0.0.1]:7", StatusCode::NOT_FOUND),
+            ("10.0.0.1:7", StatusCode::FORBIDDEN),
+            ("[2001:db8::1]:7", StatusCode::FORBIDDEN),
+        ] {
+            let mut put = Request::put("/log-level")
+                .body(Body::from("debug"))
+                .unwrap();
+            let address: SocketAddr = peer.parse().unwrap();
+            put.extensions_mut().insert(ConnectInfo(address));
+            let answer = router.clone().oneshot(put).await.unwrap();
+            assert_eq!(answer.status(), expected, "{peer}");
+        }
+    }
+}

@@ -124,6 +124,19 @@ async fn a_connection_without_a_first_request_in_time_is_closed() {
     list(&server).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_later_request_of_http_1_has_no_more_time_for_its_headers() {
+    let server = Setup::new()
+        .with("limits__first_request_timeout", "500ms")
+        .start()
+        .await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let both = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\nGET / HTTP/1.1\r\nhost: localh";
+    stream.write_all(both).await.unwrap();
+    let said = closed(&mut stream).await;
+    assert!(said.starts_with(b"HTTP/1.1 200"), "{said:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_only_hold_places_open_lose_theirs_to_those_who_ask() {
     let server = Setup::new().with("limits__connections", 20).start().await;
@@ -154,7 +167,8 @@ async fn an_aged_connection_hands_its_streams_on_without_a_loss() {
     let records = (0..100).map(|n| number("k", n)).collect();
     upload(&mut feeds, vec![plain("a", records)]).await.unwrap();
     let mut follow = Follow::feed(&mut feeds, "a", From::Offset(0)).await;
-    follow.read_out().await.unwrap();
+    let read = within("the goodbye", follow.read_out()).await;
+    read.unwrap();
     let goodbye = follow.ledgers[0].reconnect.take().expect("a Reconnect");
     assert_eq!(follow.ledgers[0].records.len(), 100);
     let records = (100..150).map(|n| number("k", n)).collect();

@@ -190,6 +190,7 @@ fn goaway(said: &[u8], code: u32) -> bool {
     false
 }
 
+const REFUSED_STREAM: u32 = 7;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -296,6 +297,49 @@ async fn ten_thousand_rapid_resets() {
     let begun = server.scrape().await;
     let begun = begun.get("ringfeed_rpc_started_total", &["rpc=\"Ingest\""]);
     assert!(begun < 5_000.0, "{begun}");
+    beside.end(&server).await;
+}
+
+#[tokio::test]
+async fn streams_beyond_those_of_a_connection_are_refused() {
+    let setup = Setup::new().with("limits__streams_per_connection", 2);
+    let server = setup.start().await;
+    let mut stream = TcpStream::connect(server.address()).await.unwrap();
+    let open = |stream| frame(HEADERS, END_HEADERS, stream, &call_block(INGEST));
+    let three = [begun(), open(1), open(3), open(5)].concat();
+    stream.write_all(&three).await.unwrap();
+    let reset = within("a reset", async {
+        loop {
+            let mut head = [0; 9];
+            stream.read_exact(&mut head).await.unwrap();
+            let len = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; len as usize];
+            stream.read_exact(&mut payload).await.unwrap();
+            if head[3] == RST_STREAM {
+                return (head[8], payload);
+            }
+        }
+    });
+    assert_eq!(reset.await, (5, REFUSED_STREAM.to_be_bytes().to_vec()));
+    until("the others go on", async || {
+        let scrape = server.scrape().await;
+        scrape.get("ringfeed_streams_open", &["rpc=\"Ingest\""]) == 2.0
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn streams_that_have_to_be_reset() {
+    let server = Server::start().await;
+    let beside = Beside::start(&server, None).await;
+    let mut block = call_block(LIST);
+    literal("content-length", "many", &mut block);
+    let mut flood = begun();
+    for n in 0..10_000 {
+        flood.extend(frame(HEADERS, END_HEADERS, 2 * n + 1, &block));
+    }
+    let said = until_closed(&server, &flood).await;
+    assert!(goaway(&said, ENHANCE_YOUR_CALM), "{} bytes", said.len());
     beside.end(&server).await;
 }
 

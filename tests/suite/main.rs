@@ -22,6 +22,7 @@ mod catalog;
 mod cli;
 mod cli_views;
 mod connections;
+mod context;
 mod crash;
 mod cursors;
 mod cut;

@@ -19,7 +19,7 @@ use tokio::{
     net::TcpStream,
 };
 use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
+use tonic::{Code, transport::Channel};
 
 use crate::harness::{
     Authority, Pair, Server, Setup, number, plain, read_to_now, until, upload, within,
@@ -28,6 +28,8 @@ use crate::harness::{
 const REFUSED: &str = "ringfeed_connections_refused_total";
 const FAILURES: &str = "ringfeed_tls_handshake_failures_total";
 const RELOADS: &str = "ringfeed_tls_reloads_total";
+/// Devices of the plant may do everything.
+const PLANT: &str = "[{principals = \"spiffe://plant/*\", scopes = [\"*:*\"]}]";
 
 async fn call(channel: Channel) -> Result<(), tonic::Status> {
     let mut catalog = CatalogServiceClient::new(channel);
@@ -73,6 +75,7 @@ async fn who_must_show_a_certificate_shows_a_trusted_one() {
         .tls(&authority.server())
         .client_ca(clients.pem())
         .with("tls__client_auth", "required")
+        .with("auth__grants", PLANT)
         .start()
         .await;
     let device = clients.client("spiffe://plant/pi17").identity();
@@ -83,12 +86,18 @@ async fn who_must_show_a_certificate_shows_a_trusted_one() {
     // With TLS 1.3 a client is done before the server has seen its certificate: the call fails.
     for tls in [trusted(), trusted().identity(stranger)] {
         if let Ok(channel) = server.tls_channel(tls).await {
-            assert!(within("a call", call(channel)).await.is_err());
+            let failed = within("a call", call(channel)).await.unwrap_err();
+            assert_ne!(failed.code(), Code::Unauthenticated, "it came to a call");
         }
     }
+    let unknown = clients.client("spiffe://other/pi17").identity();
+    let unknown = server.tls_channel(trusted().identity(unknown)).await;
+    let nothing = call(unknown.unwrap()).await.unwrap_err();
+    assert_eq!(nothing.code(), Code::PermissionDenied, "it has no grant");
     let optional = Setup::new()
         .tls(&authority.server())
         .client_ca(clients.pem())
+        .with("anonymous", true)
         .start()
         .await;
     let nobody = optional.tls_channel(trusted()).await.unwrap();
@@ -127,6 +136,7 @@ async fn the_command_line_speaks_tls() {
         .tls(&authority.server())
         .client_ca(clients.pem())
         .with("tls__client_auth", "required")
+        .with("auth__grants", PLANT)
         .start()
         .await;
     let device = clients.client("spiffe://plant/pi17");

@@ -284,10 +284,10 @@ async fn http(server: &Server, request: &str) -> (u16, String) {
     (status, body.trim_end().to_owned())
 }
 
-fn put(level: &str, more: &str) -> String {
+fn put(host: &str, level: &str, more: &str) -> String {
     let len = level.len();
     format!(
-        "PUT /log-level HTTP/1.1\r\nhost: x\r\nconnection: close\r\n{more}content-length: {len}\r\n\r\n{level}"
+        "PUT /log-level HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n{more}content-length: {len}\r\n\r\n{level}"
     )
 }
 
@@ -308,18 +308,27 @@ async fn the_level_of_the_log_changes_while_the_server_runs() {
         catalog.get_feed(request).await.unwrap_err();
     };
     ask("silent").await;
-    let get = "GET /log-level HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+    let get = "GET /log-level HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
     assert_eq!(http(&server, get).await.1, "warn,ringfeed::cli=info");
-    assert_eq!(http(&server, &put("info", "")).await, (200, "info".into()));
+    let local = |level: &str| put("localhost", level, "");
+    let set = http(&server, &local("info")).await;
+    assert_eq!(set, (200, "info".into()));
     ask("said").await;
     line_of(&server, "said").await;
     assert!(!server.log().contains("\"silent\""));
 
-    let (status, text) = http(&server, &put("ringfeed=loud", "")).await;
+    let (status, text) = http(&server, &local("ringfeed=loud")).await;
     assert_eq!(status, 400, "{text}");
     // A web page cannot, not even one of this very address.
-    let (status, _) = http(&server, &put("trace", "origin: http://x\r\n")).await;
-    assert_eq!(status, 403);
+    for (host, more) in [
+        ("localhost", "origin: http://localhost\r\n"),
+        ("localhost", "origin: http://evil.example\r\n"),
+        // Its own name was made to point here.
+        ("evil.example", ""),
+    ] {
+        let (status, _) = http(&server, &put(host, "trace", more)).await;
+        assert_eq!(status, 403, "{host} {more}");
+    }
     assert_eq!(http(&server, get).await.1, "info");
 
     std::fs::write(&file, "[log]\nlevel = \"debug,h2=warn\"\n").unwrap();

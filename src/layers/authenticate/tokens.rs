@@ -282,4 +282,17 @@ mod tests {
         bed.put(&[]);
         assert!(bed.tokens.verify(&text).is_err() && revoked.is_cancelled());
     }
+
+    #[test]
+    fn a_caller_is_one_until_its_token_ends() {
+        let (mut ends, endless) = (made("p", "ingest:a"), made("p", "ingest:a"));
+        ends.entry.expires = Some(Moment("2100-01-01T00:00:00Z".parse().unwrap()));
+        let bed = bed(&[&ends.entry, &endless.entry]);
+        let end = |token: &NewToken| {
+            let caller = bed.tokens.verify(&token.text.reveal()).unwrap();
+            caller.validity.expires
+        };
+        assert_eq!(end(&ends), ends.entry.expires.map(Moment::time));
+        assert_eq!(end(&endless), None);
+    }
 }

@@ -145,12 +145,15 @@ fn listen_to(
     let (send, receive) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some(addresses) = serving_line(&line) {
-                let _unwanted = send.try_send(addresses);
-            }
+            let serving = serving_line(&line);
             let mut log = log.lock();
             log.push_str(&line);
             log.push('\n');
+            drop(log);
+            // Whoever waits for it finds the line in the log.
+            if let Some(addresses) = serving {
+                let _unwanted = send.try_send(addresses);
+            }
         }
     });
     receive

@@ -169,3 +169,158 @@ fn is_loopback(host: &str) -> bool {
     let address = address.parse::<std::net::IpAddr>();
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+    use jsonwebtoken::{EncodingKey, Header, encode};
+    use parking_lot::Mutex;
+    use serde_json::json;
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::{TcpListener, TcpStream},
+        time::{advance, pause, resume},
+    };
+
+    use super::*;
+    use crate::layers::{
+        Caller,
+        authenticate::{grants::Grants, jwt::JwtOptions, refusal::Refusal},
+    };
+
+    /// Whoever publishes the keys.
+    #[derive(Default)]
+    struct Publisher {
+        /// Status line and body.
+        answer: Mutex<(&'static str, String)>,
+        asked: AtomicUsize,
+    }
+
+    fn secret(id: &str) -> String {
+        format!("the secret of the key with the name {id}")
+    }
+
+    impl Publisher {
+        async fn start() -> (Arc<Self>, Jwt) {
+            let own = Arc::new(Self::default());
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+            let publisher = Arc::clone(&own);
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    publisher.tell(stream).await;
+                }
+            });
+            let options = JwtOptions {
+                algorithms: vec!["HS256".into()],
+                jwks_url: Some(url),
+                scope_claim: "scope".into(),
+                ..JwtOptions::default()
+            };
+            (own, Jwt::open(options).unwrap().unwrap())
+        }
+
+        async fn tell(&self, mut stream: TcpStream) {
+            let mut request = vec![];
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            self.asked.fetch_add(1, SeqCst);
+            let (status, body) = self.answer.lock().clone();
+            let len = body.len();
+            let text = format!(
+                "HTTP/1.1 {status}\r\ncontent-length: {len}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(text.as_bytes()).await.unwrap();
+        }
+
+        fn put(&self, ids: &[&str]) {
+            let key = |id: &&str| {
+                let secret = BASE64_URL_SAFE_NO_PAD.encode(secret(id));
+                json!({"kty": "oct", "kid": id, "k": secret})
+            };
+            let keys: Vec<_> = ids.iter().map(key).collect();
+            self.say("200 OK", &json!({"keys": keys}).to_string());
+        }
+
+        fn say(&self, status: &'static str, body: &str) {
+            *self.answer.lock() = (status, body.to_owned());
+        }
+
+        fn asked(&self) -> usize {
+            self.asked.load(SeqCst)
+        }
+    }
+
+    /// Verifies a token that was never seen before.
+    async fn verify(jwt: &Jwt, id: &str) -> Result<Caller, Refusal> {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let mut header = Header::new(jsonwebtoken::Algorithm::HS256);
+        header.kid = Some(id.into());
+        let number = NEXT.fetch_add(1, SeqCst);
+        let claims = json!({"sub": "me", "exp": 4_000_000_000_u64, "jti": number});
+        let key = EncodingKey::from_secret(secret(id).as_bytes());
+        let token = encode(&header, &claims, &key).unwrap();
+        jwt.verify(&token, &Grants::default()).await
+    }
+
+    async fn later(time: Duration) {
+        pause();
+        advance(time).await;
+        resume();
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_not_known_is_asked_for_but_not_all_the_time() {
+        let (publisher, jwt) = Publisher::start().await;
+        publisher.say("503 Service Unavailable", "");
+        let refused = verify(&jwt, "a").await.unwrap_err();
+        assert_eq!(refused, Refusal::KeysUnavailable);
+        later(AGAIN).await;
+        publisher.put(&["a"]);
+        assert!(verify(&jwt, "a").await.is_ok());
+        let before = publisher.asked();
+        assert!(verify(&jwt, "a").await.is_ok());
+        publisher.put(&["a", "b"]);
+        // Whoever makes up names of keys does not make us ask for each.
+        for _ in 0..5 {
+            let refused = verify(&jwt, "b").await.unwrap_err();
+            assert_eq!(refused, Refusal::UnknownKey);
+        }
+        assert_eq!(publisher.asked(), before);
+        later(AGAIN).await;
+        assert!(verify(&jwt, "b").await.is_ok());
+        assert!(verify(&jwt, "a").await.is_ok());
+        assert_eq!(publisher.asked(), before + 1);
+    }
+
+    #[tokio::test]
+    async fn keys_are_looked_at_again_and_stay_while_that_fails() {
+        let (publisher, jwt) = Publisher::start().await;
+        publisher.put(&["a"]);
+        jwt.refresh().await;
+        jwt.refresh().await;
+        assert_eq!(publisher.asked(), 1);
+        assert!(verify(&jwt, "a").await.is_ok());
+        for (status, body) in [
+            ("503 Service Unavailable", ""),
+            ("200 OK", "no JWKS"),
+            ("200 OK", "{\"keys\": []}"),
+        ] {
+            publisher.say(status, body);
+            later(REFRESH).await;
+            let before = publisher.asked();
+            jwt.refresh().await;
+            assert_eq!(publisher.asked(), before + 1, "{status} {body}");
+            assert!(verify(&jwt, "a").await.is_ok(), "{status} {body}");
+        }
+        publisher.put(&["b"]);
+        later(REFRESH).await;
+        jwt.refresh().await;
+        assert!(verify(&jwt, "b").await.is_ok());
+        // What was taken away is no key any more.
+        assert_eq!(verify(&jwt, "a").await.unwrap_err(), Refusal::UnknownKey);
+    }
+}
