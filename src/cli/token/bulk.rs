@@ -1,10 +1,6 @@
 //! Tokens for many devices at once: a CSV of principals in, a CSV of tokens out.
 
-use std::{
-    collections::HashMap,
-    io::{self, Write as _},
-    path::Path,
-};
+use std::{collections::HashMap, path::Path};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -12,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{CreateArgs, add};
 use crate::{
     cli::exit::{Usage, note},
-    layers::{NewToken, write_private},
+    layers::NewToken,
 };
 
 #[derive(Debug, Deserialize)]
@@ -34,19 +30,12 @@ pub(super) fn create(args: &CreateArgs) -> anyhow::Result<()> {
     let Some(path) = &args.from_csv else {
         return Ok(());
     };
-    if let Some(output) = args.output.as_ref().filter(|output| output.exists()) {
-        let output = output.display();
-        return Err(Usage::new(format!("{output} exists: its tokens would be lost")).into());
-    }
     let tokens = make(path, args)?;
     let csv = csv_of(&tokens)?;
     let entries = tokens.into_iter().map(|token| token.entry);
     let entries: Vec<_> = entries.collect();
     let count = entries.len();
-    add(&args.file.file, entries, || match &args.output {
-        Some(output) => write_private(output, &csv),
-        None => io::stdout().lock().write_all(&csv),
-    })?;
+    add(&args.file.file, entries, &csv, args.output.clone())?;
     note(&format!(
         "{count} tokens made; they are not shown again: only their hashes are kept"
     ));

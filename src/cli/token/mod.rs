@@ -4,7 +4,7 @@
 mod bulk;
 
 use std::{
-    io::{self, Read as _, Write as _},
+    io::{self, IsTerminal as _, Read as _, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -21,16 +21,55 @@ use super::{
 use crate::{
     client::Token,
     layers::{
-        AuthOptions, Authenticator, Caller, Moment, NewToken, TokenEntry, TokenFile, TokenFileError,
+        AuthOptions, Authenticator, Caller, Moment, NewToken, TokenEntry, TokenFile,
+        TokenFileError, write_private,
     },
     server::Config,
 };
 
+const EXAMPLES: &str = "Examples:
+  ringfeed token create --principal pi17 --scope 'ingest:sensors:{principal}.*'
+  ringfeed token create --principal dash --scope 'subscribe:*' --scope 'observe:*' --expires 30d
+  ringfeed token list
+  ringfeed token revoke 0123456789abcdef
+  ringfeed token verify < pi17.token
+
+A server with auth.token_file = \"tokens.toml\" takes up changes within a second or two, and ends the
+streams of tokens that were taken back.
+
+Exit codes: 0 done, or the token is good · 1 failed, or the token is not good · 2 wrong usage or input";
+
+const CREATE_EXAMPLES: &str = "What a scope allows, in feeds and keys that its globs match:
+  ingest     upload records, and ask how far an own upload came
+  subscribe  read records, and keep named cursors
+  observe    see feeds, keys, producers and subscribers
+  admin      create, change, trim and delete; and all of observe
+  *          all of these
+
+Examples:
+  ringfeed token create --principal pi17 --scope 'ingest:sensors:{principal}.*' \\
+    --output pi17.token
+  ringfeed token create --principal dash --scope 'subscribe:*' --scope 'observe:*' --expires 30d
+  ringfeed token create --from-csv devices.csv --scope 'ingest:sensors:{principal}.*' \\
+    --output tokens.csv
+
+  devices.csv:  principal,description
+                pi17,\"Boiler, flow\"
+                pi18,Attic";
+
+const REVOKE_EXAMPLES: &str = "Examples:
+  ringfeed token list
+  ringfeed token revoke 0123456789abcdef";
+
+const VERIFY_EXAMPLES: &str = "Examples:
+  ringfeed token verify < pi17.token
+  ringfeed token verify --config ringfeed.toml < jwt.txt
+
+Exit codes: 0 the token is good · 1 it is not, or cannot be tried · 2 wrong usage or input";
+
 /// Make, list, take back or try tokens
 #[derive(Args, Debug)]
-#[command(
-    after_help = "Examples:\n  ringfeed token create --principal pi17 --scope 'ingest:sensors:{principal}.*'\n  ringfeed token create --from-csv devices.csv --scope 'ingest:sensors:{principal}.*' --output tokens.csv\n  ringfeed token list\n  ringfeed token revoke 0123456789abcdef\n  ringfeed token verify < token.txt\n\nA server with auth.token_file = \"tokens.toml\" takes up changes within a second or two, and ends the\nstreams of tokens that were taken back.\n\nExit codes: 0 done, or the token is good · 1 failed, or the token is not good · 2 wrong usage or input"
-)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct TokenArgs {
     #[command(subcommand)]
     action: Action,
@@ -39,6 +78,7 @@ pub(super) struct TokenArgs {
 #[derive(Debug, Subcommand)]
 enum Action {
     /// Make a token and print it, once; or one for each row of a CSV file
+    #[command(after_help = CREATE_EXAMPLES)]
     Create(CreateArgs),
     /// All tokens: whose they are and what they allow
     List {
@@ -46,6 +86,7 @@ enum Action {
         file: FileArg,
     },
     /// Take tokens back; their open streams end
+    #[command(after_help = REVOKE_EXAMPLES)]
     Revoke {
         /// The ids of the tokens, as `list` shows them
         #[arg(required = true)]
@@ -54,6 +95,7 @@ enum Action {
         file: FileArg,
     },
     /// Say whose a token is and what it allows, or why it is not good
+    #[command(after_help = VERIFY_EXAMPLES)]
     Verify {
         /// Read from stdin when left out, which keeps it out of the process list
         #[arg(long, env = "RINGFEED_TOKEN", hide_env_values = true)]
@@ -90,15 +132,16 @@ struct CreateArgs {
     /// Until when: a duration from now (30d), or a time (2026-12-31T00:00:00Z)
     #[arg(long, value_name = "WHEN", value_parser = moment)]
     expires: Option<Moment>,
-    /// For people
+    /// What it is for; `list` shows it
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
     /// Make one for each row: columns principal and, unless --scope is given, scopes (with spaces
     /// between them); optionally description
     #[arg(long, value_name = "CSV")]
     from_csv: Option<PathBuf>,
-    /// Where principals and tokens go as CSV, for you alone to read; stdout when left out
-    #[arg(long, value_name = "CSV", requires = "from_csv")]
+    /// Where the token goes (of many: a CSV with principals and tokens), for you alone to read;
+    /// stdout when left out
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 }
 
@@ -139,21 +182,35 @@ fn create(args: CreateArgs) -> anyhow::Result<()> {
     let principal = args.principal.unwrap_or_default();
     let token = NewToken::make(principal, args.scope, args.expires, args.description);
     let token = token.map_err(|error| Usage::new(error.to_string()))?;
-    add(&args.file.file, vec![token.entry], || Ok(()))?;
-    writeln!(io::stdout().lock(), "{}", token.text.reveal())?;
+    let text = format!("{}\n", token.text.reveal());
+    add(
+        &args.file.file,
+        vec![token.entry],
+        text.as_bytes(),
+        args.output,
+    )?;
     note("this token is not shown again: only its hash is kept");
     Ok(())
 }
 
-/// Adds tokens to the file unless `hand_out` fails: what nobody got is not kept.
+/// Adds tokens to the file unless what is handed out cannot be written: what nobody got is not kept.
 fn add(
     path: &Path,
     entries: Vec<TokenEntry>,
-    hand_out: impl FnOnce() -> io::Result<()>,
+    handed_out: &[u8],
+    output: Option<PathBuf>,
 ) -> anyhow::Result<()> {
+    if let Some(output) = output.as_ref().filter(|output| output.exists()) {
+        let output = output.display();
+        return Err(Usage::new(format!("{output} exists: what is in it would be lost")).into());
+    }
     let added = TokenFile::edit(path, |file| {
         file.tokens.extend(entries);
-        hand_out().map_err(TokenFileError::Io)
+        let written = match output {
+            Some(output) => write_private(&output, handed_out),
+            None => io::stdout().lock().write_all(handed_out),
+        };
+        written.map_err(TokenFileError::Io)
     });
     added.with_context(|| format!("cannot add to {}", path.display()))
 }
@@ -238,6 +295,9 @@ async fn verify(
 }
 
 fn from_stdin() -> anyhow::Result<String> {
+    if io::stdin().is_terminal() {
+        note("paste the token, then Enter and Ctrl-D");
+    }
     let mut text = String::new();
     let read = io::stdin().lock().take(64 << 10).read_to_string(&mut text);
     read.context("cannot read the token")?;

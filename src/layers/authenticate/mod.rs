@@ -154,17 +154,30 @@ impl Authenticator {
 
     /// Takes up what changes, for as long as it is polled.
     pub async fn watch(self: Arc<Self>) {
+        // A URL that answers late keeps no file waiting.
+        tokio::join!(self.watch_files(), self.watch_url());
+    }
+
+    async fn watch_files(self: &Arc<Self>) {
         let mut look = interval(LOOK);
         loop {
             look.tick().await;
-            let own = Arc::clone(&self);
+            let own = Arc::clone(self);
             let looked = spawn_blocking(move || own.reload_files()).await;
             if let Err(error) = looked {
                 tracing::error!(%error, "looking for new tokens and keys failed");
             }
-            if let Some(jwt) = &self.jwt {
-                jwt.refresh().await;
-            }
+        }
+    }
+
+    async fn watch_url(&self) {
+        let Some(jwt) = &self.jwt else {
+            return;
+        };
+        let mut look = interval(LOOK);
+        loop {
+            look.tick().await;
+            jwt.refresh().await;
         }
     }
 

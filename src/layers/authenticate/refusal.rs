@@ -42,7 +42,7 @@ impl Refusal {
     fn row(self) -> (&'static str, Reason, &'static str) {
         match self {
             Self::NoCredentials => ("no_credentials", Reason::NoCredentials, "who calls? send a bearer token, or come with a client certificate"),
-            Self::Malformed => ("malformed", Reason::InvalidToken, "the authorization header is no bearer token that this server takes"),
+            Self::Malformed => ("malformed", Reason::InvalidToken, "no bearer token of a kind that this server takes"),
             Self::UnknownToken => ("unknown_token", Reason::InvalidToken, "the token is not known; it may have been revoked"),
             Self::Expired => ("expired", Reason::TokenExpired, "the token expired; get a new one"),
             Self::NotYetValid => ("not_yet_valid", Reason::InvalidToken, "the token is not in force yet; do the clocks agree?"),

@@ -76,6 +76,9 @@ pub enum TokenFileError {
     Toml { line: usize, message: String },
     #[error("token {id}: {what}")]
     Entry { id: String, what: String },
+    /// Of a token that is not made for that reason.
+    #[error("{0}")]
+    New(String),
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
 }
@@ -224,9 +227,10 @@ impl NewToken {
             description,
         };
         if let Some(fault) = principal_fault(&entry.principal) {
-            return Err(entry.error(fault));
+            return Err(TokenFileError::New(fault.to_owned()));
         }
-        entry.scopes()?;
+        Scopes::parse(&entry.scopes, &entry.principal)
+            .map_err(|invalid| TokenFileError::New(invalid.to_string()))?;
         Ok(Self { entry, text })
     }
 }

@@ -125,15 +125,19 @@ impl Remote {
     async fn take(&self, state: &mut State, jwt: &Jwt) {
         let fetched = timeout(FETCH, self.fetch()).await;
         let fetched = fetched.unwrap_or(Err(FetchError::Late));
-        state.due = Some(Instant::now() + if fetched.is_ok() { REFRESH } else { AGAIN });
-        let taken = match fetched {
-            Ok(content) if content == state.content => return,
-            Ok(content) => keys::from_jwks(&content, &jwt.allowed)
-                .map(|keys| {
-                    jwt.put(keys);
-                    state.content = content;
-                })
-                .map_err(FetchError::Keys),
+        let taken = fetched.and_then(|content| match content == state.content {
+            true => Ok(None),
+            false => Ok(Some((keys::from_jwks(&content, &jwt.allowed)?, content))),
+        });
+        // Also what cannot be read is worth another look soon.
+        state.due = Some(Instant::now() + if taken.is_ok() { REFRESH } else { AGAIN });
+        let taken = match taken {
+            Ok(None) => return,
+            Ok(Some((keys, content))) => {
+                jwt.put(keys);
+                state.content = content;
+                Ok(())
+            }
             Err(error) => Err(error),
         };
         reloaded(Origin::JwksUrl, &self.url, &taken);

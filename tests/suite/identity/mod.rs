@@ -1,5 +1,9 @@
 //! Who calls: tokens that come and go while the server runs, and nothing of them in its log.
 
+mod jwks;
+mod rotation;
+mod token_command;
+
 use std::path::{Path, PathBuf};
 
 use ringfeed::{
@@ -7,7 +11,10 @@ use ringfeed::{
     layers::{Moment, NewToken, TokenFile},
     proto::v1::{ListFeedsRequest, SubscribeRequest, start::From},
 };
-use tonic::{Code, Request, Status};
+use tonic::{
+    Code, Request, Status,
+    metadata::{Ascii, MetadataValue},
+};
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 use crate::harness::{Server, Setup, one, reason, until, within};
@@ -77,6 +84,10 @@ async fn knows(server: &Server, token: &str) -> bool {
     }
 }
 
+fn bearer(token: &str) -> MetadataValue<Ascii> {
+    format!("Bearer {token}").parse().unwrap()
+}
+
 fn secret_of(token: &str) -> &str {
     token.rsplit('_').next().unwrap()
 }
@@ -131,7 +142,7 @@ async fn tokens_come_and_go_and_streams_go_with_them() {
             name: "f".into(),
             ..Default::default()
         });
-        let header: tonic::metadata::MetadataValue<_> = format!("Bearer {token}").parse().unwrap();
+        let header = bearer(token);
         create
             .metadata_mut()
             .insert("authorization", header.clone());
