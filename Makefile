@@ -7,12 +7,12 @@ COMPONENTS := tests/components
 # What `make fuzz` feeds, and for how long.
 FUZZ ?= scan
 FUZZ_SECONDS ?= 600
-STEPS := install fmt clippy tests-built rust proto clients grpc-web
+STEPS := install fmt clippy tests-built rust proto clients grpc-web grafana
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web proto-release clean
+.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web grafana proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -70,7 +70,7 @@ proto: # Against the image of what clients were last told to build with
 proto-release: ## Take proto/ as what later versions must stay compatible with
 	buf build proto --exclude-source-info -o proto/released.binpb
 
-components: clients grpc-web
+components: clients grpc-web grafana
 
 clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
 	@$(STEP) clients pytest $(COMPONENTS)
@@ -78,5 +78,8 @@ clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the command
 grpc-web: tests-built
 	@$(STEP) grpc-web npm --prefix $(COMPONENTS)/node test
 
+grafana: # Dashboards against Grafana's types, compose.yaml against the Compose schema
+	@$(STEP) grafana npm --prefix $(COMPONENTS)/grafana test
+
 clean: ## Remove what was built and installed
-	rm -rf target $(TOOLS) $(COMPONENTS)/node/node_modules $(COMPONENTS)/node/generated
+	rm -rf target $(TOOLS) $(COMPONENTS)/node/node_modules $(COMPONENTS)/node/generated $(COMPONENTS)/grafana/node_modules

@@ -132,6 +132,18 @@ pub fn client_call(called: Called<'_>) -> Span {
     Span(Some(tracer.build_with_context(span, &Context::current())))
 }
 
+/// The span that is active on this thread, whoever made it.
+pub fn active() -> Option<SpanContext> {
+    let context = Context::current().span().span_context().clone();
+    context.is_valid().then_some(context)
+}
+
+/// A span as others are told of it: <https://www.w3.org/TR/trace-context/>.
+pub fn traceparent(span: &SpanContext) -> String {
+    let flags = span.trace_flags().to_u8();
+    format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id())
+}
+
 /// The call that something comes from or goes to; only of calls that are sampled. It travels with
 /// batches, and stays with their chunk in memory.
 #[derive(Debug)]

@@ -20,6 +20,7 @@ mod remote;
 pub mod serve;
 mod subscribe;
 mod subscribers;
+mod telemetry;
 mod token;
 
 use std::process::ExitCode;
@@ -103,7 +104,11 @@ fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::R
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(command);
+    let outcome = runtime.block_on(async {
+        let outcome = command.await;
+        telemetry::end().await;
+        outcome
+    });
     // A thread that reads stdin cannot be interrupted.
     runtime.shutdown_background();
     outcome

@@ -13,6 +13,7 @@ use tokio::{
 
 use super::{AppendError, Feed, batch::Batch, commit::Job};
 use crate::{
+    metrics::Taken,
     model::{Epoch, Span},
     proto::wire::Invalid,
     trace::{self, SpanContext},
@@ -86,10 +87,13 @@ impl Answer {
     }
 
     pub(super) fn give(mut self, feed: &Feed, ack: Result<Ack, AppendError>) {
-        if ack.is_err() {
-            self.span.fail("refused");
+        match &ack {
+            Ok(_) => feed.metrics().observe_append_to_ack(self.since.elapsed()),
+            Err(error) => {
+                self.span.fail("refused");
+                feed.metrics().count_refused_batch(error.reason());
+            }
         }
-        feed.metrics().observe_append_to_ack(self.since.elapsed());
         // An upload that is gone does not want its answer any more.
         drop(self.reply.send(ack));
     }
@@ -115,6 +119,16 @@ impl Appender {
         }
     }
 
+    /// What batches hold that are not done.
+    pub(super) fn pending(&self) -> Taken {
+        Taken {
+            bytes: self
+                .max_bytes
+                .saturating_sub(self.permits.available_permits()),
+            max_bytes: self.max_bytes,
+        }
+    }
+
     pub(super) async fn submit(
         &self,
         feed: &Arc<Feed>,
@@ -129,8 +143,11 @@ impl Appender {
             Arc::clone(&self.permits).acquire_many_owned(permits),
         )
         .await
-        .map_err(|_elapsed| AppendError::Overloaded {
-            seconds: self.max_wait.as_secs(),
+        .map_err(|_elapsed| {
+            let seconds = self.max_wait.as_secs();
+            let error = AppendError::Overloaded { seconds };
+            feed.metrics().count_refused_batch(error.reason());
+            error
         })?
         .map_err(|_closed| AppendError::Stopping)?;
         let (reply, pending) = oneshot::channel();

@@ -30,6 +30,7 @@ mod registry;
 mod save;
 mod snapshot;
 mod stage;
+mod stale;
 mod start;
 mod subscribers;
 mod tail;
@@ -80,7 +81,7 @@ pub use self::{
     wills::{InvalidWill, Will},
 };
 use crate::{
-    metrics,
+    metrics::{self, Taken},
     model::{self, FeedName, Principal, ProducerName, Span},
     proto::wire::Limits,
     store::{Engine, StoreError},
@@ -254,11 +255,21 @@ impl Hub {
             };
             feed.metrics.set_keys(keys);
             feed.metrics.set_producers_connected(producers);
-            self.subscribers.observe(feed);
+            feed.metrics.set_stale_keys(feed.stale_keys(model::now()));
         }
+        self.subscribers.observe(feeds);
         let io = self.engine.io();
         metrics::set_block_io(io.block_bytes_read, io.block_bytes_written);
-        metrics::set_window_bytes(self.window.bytes());
+        metrics::set_window(Taken {
+            bytes: self.window.bytes(),
+            max_bytes: self.options.window_bytes,
+        });
+        metrics::set_pending(self.appender.pending());
+        let max_bytes = self.options.view_bytes;
+        metrics::set_views(Taken {
+            bytes: max_bytes.saturating_sub(self.view_bytes.available_permits()),
+            max_bytes,
+        });
         match self.engine.free_bytes() {
             Ok(Some(bytes)) => metrics::set_free_disk(bytes),
             Ok(None) => {}

@@ -30,12 +30,13 @@ mod trace;
 mod trusted;
 mod watched;
 
+pub(crate) use self::watched::{Watched, Watcher};
 pub use self::{
     access_log::AccessLogLayer,
     authenticate::{
         Anonymous, AuthError, AuthOptions, AuthenticateLayer, Authenticator, Certificates, Grant,
-        InvalidGrant, Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText,
-        principal_fault, write_private,
+        InvalidGrant, InvalidKeys, InvalidUrl, JwtError, JwtOptions, Moment, NewToken, TokenEntry,
+        TokenFile, TokenFileError, TokenText, principal_fault, write_private,
     },
     authorize::AuthorizeLayer,
     call::{Call, Over, Told},

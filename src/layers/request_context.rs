@@ -19,7 +19,7 @@ use super::{
     Call, FeatureFlags, Peer, Rpc, Told, headers,
     watched::{Watched, Watcher},
 };
-use crate::errors;
+use crate::{errors, trace};
 
 /// Whether a peer is a proxy whose word for others is taken.
 pub type Trusted = Arc<dyn Fn(&Peer) -> bool + Send + Sync>;
@@ -136,7 +136,7 @@ impl Call {
         set(to, headers::BAGGAGE, self.told.baggage.as_deref());
         set(to, headers::FLAGS, list(&self.flags().set).as_deref());
         if let Some(span) = self.span() {
-            set(to, headers::TRACEPARENT, Some(&headers::traceparent(span)));
+            set(to, headers::TRACEPARENT, Some(&trace::traceparent(span)));
             let state = span.trace_state().header();
             set(
                 to,

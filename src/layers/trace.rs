@@ -121,5 +121,5 @@ fn log_span(call: &Call) -> tracing::Span {
 
 fn traceresponse(call: &Call) -> Option<HeaderValue> {
     trace::is_on().then_some(())?;
-    HeaderValue::from_str(&super::headers::traceparent(call.span()?)).ok()
+    HeaderValue::from_str(&trace::traceparent(call.span()?)).ok()
 }

@@ -11,7 +11,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 /// Sees what a body consists of. Whatever is to be done at the end, its `Drop` does.
-pub(super) trait Watcher {
+pub(crate) trait Watcher {
     fn data(&mut self, _data: &Bytes) {}
 
     /// May add to them.
@@ -19,13 +19,13 @@ pub(super) trait Watcher {
 }
 
 #[derive(Debug)]
-pub(super) struct Watched<B, W> {
+pub(crate) struct Watched<B, W> {
     body: B,
     watcher: W,
 }
 
 impl<B, W> Watched<B, W> {
-    pub(super) fn new(body: B, watcher: W) -> Self {
+    pub(crate) fn new(body: B, watcher: W) -> Self {
         Self { body, watcher }
     }
 }

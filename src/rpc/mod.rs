@@ -4,6 +4,8 @@
 mod access;
 mod catalog_service;
 mod cursors;
+#[cfg(test)]
+mod documented;
 mod feed_service;
 mod feeds;
 mod ingest;

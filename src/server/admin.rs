@@ -18,6 +18,7 @@ use axum::{
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use super::{log::LogLevel, prometheus};
+use crate::{hub::Hub, model::FeedName};
 
 /// Whether the server takes calls.
 #[derive(Clone, Debug, Default)]
@@ -35,20 +36,18 @@ pub(super) enum Ready {
     No,
 }
 
-pub(super) fn router(
-    metrics: PrometheusHandle,
-    ready: Readiness,
-    log_level: Option<LogLevel>,
-) -> Router {
-    let scrape = get(|State(metrics): State<PrometheusHandle>| async move {
+type Scraped = (PrometheusHandle, Arc<Hub>);
+
+pub(super) fn router(scraped: Scraped, ready: Readiness, log_level: Option<LogLevel>) -> Router {
+    let scrape = get(|State((metrics, hub)): State<Scraped>| async move {
         let kind = [(
             header::CONTENT_TYPE,
             "text/plain; version=0.0.4; charset=utf-8",
         )];
-        (kind, prometheus::render(&metrics))
+        (kind, prometheus::render(&metrics, |feed| has(&hub, feed)))
     });
     Router::new()
-        .route("/metrics", scrape.with_state(metrics))
+        .route("/metrics", scrape.with_state(scraped))
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(ready))
         .route(
@@ -83,6 +82,11 @@ async fn set_level(
         Ok(()) => (StatusCode::OK, format!("{}\n", level.get())),
         Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")),
     }
+}
+
+fn has(hub: &Hub, feed: &str) -> bool {
+    feed.parse::<FeedName>()
+        .is_ok_and(|name| hub.feed(&name).is_ok())
 }
 
 async fn readyz(State(ready): State<Readiness>) -> impl IntoResponse {

@@ -20,24 +20,32 @@ const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2rem auto;max-wi
     th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid #8884}\
     th:first-child,td:first-child{text-align:left}code{background:#8882;padding:.1rem .3rem}";
 /// Nothing but the page's own style runs or loads.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
+    base-uri 'none'; form-action 'none'";
+/// Other sites may not show it as an image or script of theirs.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const REFRESH_SECONDS: u32 = 2;
 
-pub(super) fn router(hub: Arc<Hub>) -> Router {
-    Router::new().route("/", get(status)).with_state(hub)
+/// What is open to the network, one sentence each.
+type Open = Arc<[String]>;
+
+pub(super) fn router(hub: Arc<Hub>, open: Vec<String>) -> Router {
+    let state = (hub, Open::from(open));
+    Router::new().route("/", get(status)).with_state(state)
 }
 
-async fn status(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
-    let headers: [(HeaderName, &str); 4] = [
+async fn status(State((hub, open)): State<(Arc<Hub>, Open)>) -> impl IntoResponse {
+    let headers: [(HeaderName, &str); 5] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (RESOURCE_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Html(render(&hub)))
+    (headers, Html(render(&hub, &open)))
 }
 
-fn render(hub: &Hub) -> String {
+fn render(hub: &Hub, open: &[String]) -> String {
     let feeds = hub.feeds(None, usize::MAX);
     let rows: String = feeds.iter().map(|feed| row(hub, feed)).collect();
     let body = if rows.is_empty() {
@@ -50,11 +58,15 @@ fn render(hub: &Hub) -> String {
              <th>subscribers<th>last record</thead><tbody>{rows}</tbody></table>"
         )
     };
+    let open: String = open
+        .iter()
+        .map(|fact| format!("<p><b>{fact}</b>"))
+        .collect();
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>ringfeed</title>\
          <meta name=viewport content='width=device-width'>\
          <meta http-equiv=refresh content={REFRESH_SECONDS}><style>{STYLE}</style>\
-         <h1>ringfeed {version}</h1>{body}\
+         <h1>ringfeed {version}</h1>{open}{body}\
          <p>Follow a feed: <code>ringfeed subscribe FEED</code>. Engine: {engine}. Times are UTC.</p>\
          </html>",
         version = env!("CARGO_PKG_VERSION"),
@@ -62,10 +74,10 @@ fn render(hub: &Hub) -> String {
     )
 }
 
-/// One feed. Its name is the only text of users in here, and has no character HTML knows.
+/// One feed. Its name is the only text of users in here.
 fn row(hub: &Hub, feed: &Feed) -> String {
     let (bounds, rates) = (feed.bounds(), feed.rates());
-    let mut row = format!("<tr><td>{}", feed.name());
+    let mut row = format!("<tr><td>{}", escaped(feed.name().as_str()));
     let fill = 100.0 * bounds.bytes as f64 / feed.spec().retention.max_bytes.max(1) as f64;
     let lasts = feed.ring_duration().map_or_else(|| "–".to_owned(), about);
     let age = feed.last_append().map_or_else(|| "–".to_owned(), ago);
@@ -83,6 +95,22 @@ fn row(hub: &Hub, feed: &Feed) -> String {
     row
 }
 
+/// Text as HTML shows it, whatever is in it.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
+}
+
 fn ago(nanos: model::UnixNanos) -> String {
     let age = model::now().saturating_sub(nanos);
     format!(
@@ -97,5 +125,21 @@ fn about(duration: Duration) -> String {
         seconds @ 60..3_600 => format!("{} min", seconds / 60),
         seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_users_is_no_markup() {
+        let hostile = "<script>alert('1')</script>&\"";
+        let html = escaped(hostile);
+        assert!(!html.contains(['<', '>', '"', '\'']), "{html}");
+        assert_eq!(
+            html,
+            "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"
+        );
     }
 }

@@ -1,6 +1,4 @@
-//! What answers on the gRPC port: the services, gRPC-Web for browsers, and pages.
-
-use std::sync::Arc;
+//! What answers calls: the services, and gRPC-Web for browsers.
 
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
@@ -9,14 +7,8 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::{config::LimitsConfig, page};
+use super::{around::Around, config::Config};
 use crate::{
-    layers::{
-        AccessLogLayer, AuthenticateLayer, Authenticator, AuthorizeLayer, CutLayer, DeadlineLayer,
-        FeatureFlags, LoadLayer, RateLimitLayer, RequestContextLayer, RpcMetricsLayer, TraceLayer,
-        Trusted,
-    },
-    model::InvalidGlob,
     proto::DESCRIPTORS,
     rpc::{Context, Services},
 };
@@ -32,29 +24,17 @@ const EXPOSED: [&str; 7] = [
 ];
 
 #[derive(Debug, thiserror::Error)]
-pub enum RoutesError {
-    #[error("reflection cannot be served: {0}")]
-    Reflection(#[from] tonic_reflection::server::Error),
-    #[error("limits.principals: {0}")]
-    Limits(#[from] InvalidGlob),
-}
+#[error("reflection cannot be served: {0}")]
+pub struct ReflectionError(#[from] tonic_reflection::server::Error);
 
-/// What the layers need beside the services.
-pub(super) struct Around {
-    pub authenticator: Arc<Authenticator>,
-    pub flags: FeatureFlags,
-    pub trusted: Trusted,
-}
-
-/// gRPC-Web sits on the gRPC routes only: on all of them it would answer 400 to the pages.
+/// Without anything `around`, calls are bare. gRPC-Web sits on these routes only: on all of the
+/// port it would answer 400 to the pages.
 pub(super) fn router(
     context: Context,
-    around: Around,
+    around: Option<Around>,
     health: HealthServer<impl Health>,
-    cors_origins: &[String],
-    limits: &LimitsConfig,
-) -> Result<Router, RoutesError> {
-    let pages = page::router(Arc::clone(&context.hub));
+    config: &Config,
+) -> Result<Router, ReflectionError> {
     let services = Services::new(context);
     let reflection = tonic_reflection::server::Builder::configure()
         .register_encoded_file_descriptor_set(DESCRIPTORS)
@@ -65,20 +45,13 @@ pub(super) fn router(
         .add_service(health)
         .add_service(reflection)
         .prepare()
-        .into_axum_router()
-        .layer(RateLimitLayer::new(limits.rate_limits()?))
-        .layer(AuthorizeLayer)
-        .layer(CutLayer::default())
-        .layer(AuthenticateLayer::new(around.authenticator))
-        .layer(LoadLayer::new(limits.load_limits()))
-        .layer(DeadlineLayer)
-        .layer(AccessLogLayer)
-        .layer(RpcMetricsLayer::new())
-        .layer(TraceLayer)
-        .layer(RequestContextLayer::new(around.flags, around.trusted))
-        .layer(GrpcWebLayer::new())
-        .reset_fallback();
-    Ok(grpc.merge(pages).layer(cors(cors_origins)))
+        .into_axum_router();
+    let grpc = match around {
+        Some(around) => around.wrap(grpc),
+        None => grpc,
+    };
+    let grpc = grpc.layer(GrpcWebLayer::new()).reset_fallback();
+    Ok(grpc.layer(cors(&config.cors_origins)))
 }
 
 /// Pages of the same origin need nothing; others only when they are listed.

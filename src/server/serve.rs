@@ -10,23 +10,27 @@ use tokio::{
     time::interval,
 };
 use tokio_util::sync::CancellationToken;
-use tonic_health::server::HealthReporter;
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 
 use super::{
     admin::{self, Readiness, Ready},
+    around::Around,
     config::{Config, ConfigError, EngineKind},
     connection::{Shared, Stop},
-    listen,
+    guard, listen,
     log::LogLevel,
     otlp::{Otlp, OtlpError},
-    prometheus,
-    routes::{self, Around, RoutesError},
+    page, prometheus,
+    routes::{self, ReflectionError},
     seats::Seats,
     tls::{Tls, TlsError},
 };
 use crate::{
     hub::Hub,
-    layers::{Authenticator, TrustedProxies},
+    layers::Authenticator,
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -52,7 +56,7 @@ pub enum ServeError {
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
-    Routes(#[from] RoutesError),
+    Reflection(#[from] ReflectionError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
@@ -74,6 +78,8 @@ pub struct Server {
     metrics: PrometheusHandle,
     ready: Readiness,
     authenticator: Arc<Authenticator>,
+    /// `None`: nothing is around calls.
+    around: Option<Around>,
     log_level: Option<LogLevel>,
     otlp: Option<Otlp>,
 }
@@ -84,6 +90,7 @@ impl Server {
         let metrics = prometheus::install()?;
         let tls = Tls::open(&config.tls)?;
         let authenticator = Arc::new(config.authenticator()?);
+        let around = config.around(&authenticator)?;
         let endpoint = config.trace.otlp_endpoint.as_deref();
         let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
         let otlp = otlp.transpose()?;
@@ -103,6 +110,7 @@ impl Server {
             metrics,
             ready,
             authenticator,
+            around,
             log_level: None,
             otlp,
         })
@@ -130,9 +138,27 @@ impl Server {
         self.metrics_listener.local_addr()
     }
 
+    /// What answers on the clients' port, and on the operators'.
+    fn ports(
+        &mut self,
+        context: Context,
+        health: HealthServer<impl Health>,
+    ) -> Result<(axum::Router, axum::Router), ReflectionError> {
+        let open = self.config.open_to_the_network();
+        open.iter().for_each(|fact| tracing::warn!("{fact}"));
+        let calls = routes::router(context, self.around.take(), health, &self.config)?;
+        let router = calls.merge(page::router(Arc::clone(&self.hub), open));
+        let scraped = (self.metrics.clone(), Arc::clone(&self.hub));
+        let admin = admin::router(scraped, self.ready.clone(), self.log_level.take());
+        Ok((
+            guard::around(router, &self.config),
+            guard::around_admin(admin, &self.config),
+        ))
+    }
+
     /// Serves until `stop`, then drains: streams end with a resume token, what was accepted is
     /// flushed and acknowledged, within the deadline of the settings.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let stopping = CancellationToken::new();
         let context = Context {
             hub: Arc::clone(&self.hub),
@@ -141,16 +167,8 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        // Checked with the rest of the settings.
-        let proxies = TrustedProxies::parse(&self.config.auth.trusted_proxies).unwrap_or_default();
-        let around = Around {
-            authenticator: Arc::clone(&self.authenticator),
-            flags: self.config.feature_flags(),
-            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
-        };
-        let (cors, limits) = (&self.config.cors_origins, &self.config.limits);
-        let router = routes::router(context, around, health_service, cors, limits)?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone(), self.log_level);
+        let (router, admin) = self.ports(context, health_service)?;
+        self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
         let mut background = vec![
@@ -206,7 +224,11 @@ impl Server {
 
 fn open(config: &Config) -> Result<Arc<Hub>, StoreError> {
     let engine: Arc<dyn Engine> = match config.engine {
-        EngineKind::Sled => Arc::new(SledEngine::open(config.sled_options())?),
+        EngineKind::Sled => {
+            let options = config.sled_options();
+            metrics::set_disk_reserve(options.reserve_bytes);
+            Arc::new(SledEngine::open(options)?)
+        }
         EngineKind::Memory => Arc::new(MemoryEngine::new()),
     };
     Hub::open(engine, config.hub_options())

@@ -141,7 +141,7 @@ impl fmt::Debug for Uploader {
 impl Uploader {
     /// Nothing is sent before the first full batch, `push_out` or `commit`.
     pub fn new(connection: Connection, options: UploadOptions) -> Self {
-        let patience = Patience::new(options.retry, connection.endpoints());
+        let patience = connection.patience(options.retry);
         Self {
             connection,
             batch: Vec::new(),

@@ -1,7 +1,9 @@
 //! Who calls: by bearer token, by what a trusted proxy says, by client certificate, or nobody in
 //! particular, in that order. A bad token is refused, whatever else the caller has to show.
 
+mod forwarded;
 mod grants;
+mod jwt;
 mod refusal;
 mod reload;
 mod token_file;
@@ -24,9 +26,10 @@ use http::{HeaderMap, Request, Response, header::AUTHORIZATION};
 use tokio::{task::spawn_blocking, time::interval};
 use tower::{Layer, Service};
 
-use self::{grants::Grants, refusal::Refusal, tokens::Tokens};
+use self::{grants::Grants, jwt::Jwt, refusal::Refusal, tokens::Tokens};
 pub use self::{
     grants::{Grant, InvalidGrant},
+    jwt::{InvalidKeys, InvalidUrl, JwtError, JwtOptions},
     token_file::{
         Moment, NewToken, TokenEntry, TokenFile, TokenFileError, TokenText, principal_fault,
         write_private,
@@ -35,7 +38,7 @@ pub use self::{
 use super::{
     Call, Caller, Identity, Needs, Peer, TrustedProxies, Validity, trusted::InvalidNetwork,
 };
-use crate::model::{InvalidScope, Scopes};
+use crate::model::{InvalidScope, Principal, Scopes};
 
 /// Time between looks at the files.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,6 +47,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct AuthOptions {
     pub token_file: Option<PathBuf>,
+    pub jwt: JwtOptions,
     pub certificates: Certificates,
     pub trusted_proxies: Vec<String>,
     pub grants: Vec<Grant>,
@@ -75,6 +79,8 @@ pub enum AuthError {
         file: PathBuf,
         error: TokenFileError,
     },
+    #[error("auth.jwt: {0}")]
+    Jwt(#[from] JwtError),
     #[error("auth.trusted_proxies: {0}")]
     TrustedProxies(#[from] InvalidNetwork),
     #[error("auth.grants: {0}")]
@@ -87,6 +93,7 @@ impl AuthOptions {
     /// Without one everybody is anonymous.
     pub fn has_source(&self) -> bool {
         self.token_file.is_some()
+            || self.jwt.is_used()
             || self.certificates == Certificates::Shown
             || !self.trusted_proxies.is_empty()
     }
@@ -98,6 +105,8 @@ pub struct Authenticator {
     /// Whether there is a source of identity at all.
     sources: Sources,
     tokens: Option<Tokens>,
+    jwt: Option<Jwt>,
+    trusted: TrustedProxies,
     grants: Grants,
     /// Callers without credentials; `None`: they are refused.
     anonymous: Option<Caller>,
@@ -118,7 +127,6 @@ impl Authenticator {
         };
         let scopes = Scopes::parse(&options.anonymous_scopes, "anonymous")?;
         let allowed = sources == Sources::None || options.anonymous == Anonymous::Allowed;
-        TrustedProxies::parse(&options.trusted_proxies)?;
         Ok(Self {
             sources,
             tokens: options
@@ -126,16 +134,26 @@ impl Authenticator {
                 .as_deref()
                 .map(Tokens::open)
                 .transpose()?,
+            jwt: Jwt::open(options.jwt)?,
+            trusted: TrustedProxies::parse(&options.trusted_proxies)?,
             grants: Grants::new(options.grants)?,
             anonymous: allowed.then(|| Caller::anonymous(scopes)),
         })
     }
 
-    /// Takes up what changes, for as long as it is polled.
-    pub async fn watch(self: Arc<Self>) {
+    /// Says what is doubtful about the settings, and fetches what has to be fetched.
+    pub async fn start(&self) {
         if let Some(tokens) = &self.tokens {
             tokens.warn();
         }
+        if let Some(jwt) = &self.jwt {
+            jwt.warn();
+            jwt.refresh().await;
+        }
+    }
+
+    /// Takes up what changes, for as long as it is polled.
+    pub async fn watch(self: Arc<Self>) {
         let mut look = interval(LOOK);
         loop {
             look.tick().await;
@@ -144,12 +162,18 @@ impl Authenticator {
             if let Err(error) = looked {
                 tracing::error!(%error, "looking for new tokens and keys failed");
             }
+            if let Some(jwt) = &self.jwt {
+                jwt.refresh().await;
+            }
         }
     }
 
     fn reload_files(&self) {
         if let Some(tokens) = &self.tokens {
             tokens.reload();
+        }
+        if let Some(jwt) = &self.jwt {
+            jwt.reload_file();
         }
     }
 
@@ -158,16 +182,38 @@ impl Authenticator {
             if let Some(token) = bearer(headers)? {
                 return self.by_token(token).await;
             }
+            if let Some(name) = self.forwarded(headers, peer)? {
+                return Ok(self.granted(name.into(), Identity::Forwarded));
+            }
             if let Some(name) = peer.and_then(|peer| peer.certificate.as_ref()) {
-                return Ok(Caller {
-                    principal: Arc::clone(name),
-                    scopes: self.grants.of(name),
-                    identity: Identity::Certificate,
-                    validity: Validity::default(),
-                });
+                return Ok(self.granted(Arc::clone(name), Identity::Certificate));
             }
         }
         self.anonymous.clone().ok_or(Refusal::NoCredentials)
+    }
+
+    /// Whom a proxy speaks for, if it is one that may.
+    fn forwarded(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Option<String>, Refusal> {
+        if peer.is_some_and(|peer| self.trusted.is_trusted(peer)) {
+            return forwarded::principal(headers);
+        }
+        if forwarded::is_there(headers) {
+            refusal::count_untrusted();
+        }
+        Ok(None)
+    }
+
+    fn granted(&self, principal: Principal, identity: Identity) -> Caller {
+        Caller {
+            scopes: self.grants.of(&principal),
+            principal,
+            identity,
+            validity: Validity::default(),
+        }
     }
 
     /// Whose a token is; or for people why it is not good.
@@ -176,8 +222,12 @@ impl Authenticator {
     }
 
     async fn by_token(&self, token: &str) -> Result<Caller, Refusal> {
-        let tokens = self.tokens.as_ref().ok_or(Refusal::Malformed)?;
-        tokens.verify(token)
+        // A JWT has dots, the others have none.
+        match (&self.tokens, &self.jwt) {
+            (_, Some(jwt)) if token.contains('.') => jwt.verify(token, &self.grants).await,
+            (Some(tokens), _) => tokens.verify(token),
+            _ => Err(Refusal::Malformed),
+        }
     }
 }
 
@@ -259,3 +309,6 @@ where
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -141,7 +141,7 @@ pub fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
     }
     written?;
     let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    fs::File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
+    fs::File::open(dir.unwrap_or_else(|| Path::new(".")))?.sync_all()
 }
 
 fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {

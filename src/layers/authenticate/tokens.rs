@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     AuthError,
     refusal::Refusal,
-    reload::{Source, reloaded},
+    reload::{Origin, reloaded},
     token_file::{Digest, TokenEntry, TokenFile, TokenFileError, TokenText},
     watched_file::WatchedFile,
 };
@@ -88,7 +88,7 @@ impl Tokens {
         let live = changed.and_then(|content| next(&self.live.load(), &content));
         let taken = live.map(|live| self.take(live));
         file.warn_if_open_to_others();
-        reloaded(Source::Tokens, file.path().display(), &taken);
+        reloaded(Origin::Tokens, file.path().display(), &taken);
     }
 
     fn take(&self, live: Live) {

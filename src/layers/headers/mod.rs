@@ -9,10 +9,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use uuid::Uuid;
 
-pub(super) use self::{
-    baggage::baggage,
-    trace_context::{trace_context, traceparent},
-};
+pub(super) use self::{baggage::baggage, trace_context::trace_context};
 
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("x-session-id");

@@ -21,12 +21,6 @@ pub(in crate::layers) fn trace_context(headers: &HeaderMap) -> Option<SpanContex
     Some(SpanContext::new(trace, span, flags, true, state))
 }
 
-/// A span as others are told of it.
-pub(in crate::layers) fn traceparent(span: &SpanContext) -> String {
-    let flags = span.trace_flags().to_u8();
-    format!("00-{}-{}-{flags:02x}", span.trace_id(), span.span_id())
-}
-
 fn parent(text: &str) -> Option<(TraceId, SpanId, TraceFlags)> {
     let (known, more) = text.split_at_checked(LEN)?;
     let mut parts = known.split('-');

@@ -1,12 +1,14 @@
 //! Every metric as a verb. Labels come from closed sets: feed, reason, engine, rpc, code; never
 //! a peer or a subscriber. Imports nothing of ringfeed.
 
+mod described;
+
 use std::{sync::LazyLock, time::Duration};
 
-use metrics::{
-    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
-};
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+
+use self::described::BUSY_SECONDS;
+pub use self::described::describe;
 
 /// What is counted of one feed; made once, so that the hot path looks nothing up.
 #[derive(Clone)]
@@ -28,7 +30,11 @@ pub struct FeedMetrics {
     subscribers: Gauge,
     stalled: Gauge,
     slowest_lag: Gauge,
+    slowest_lag_seconds: Gauge,
     eviction_eta: Gauge,
+    stale_keys: Gauge,
+    last_source_delay: Gauge,
+    // Of all feeds together: a thousand feeds' buckets would be most of the scrape.
     append_to_ack: Histogram,
     append_to_send: Histogram,
     source_delay: Histogram,
@@ -56,7 +62,6 @@ impl FeedMetrics {
         let name = feed.to_owned();
         let counter = |metric: &'static str| counter!(metric, "feed" => name.clone());
         let gauge = |metric: &'static str| gauge!(metric, "feed" => name.clone());
-        let histogram = |metric: &'static str| histogram!(metric, "feed" => name.clone());
         Self {
             feed: name.clone(),
             appended_records: counter("ringfeed_appended_records_total"),
@@ -75,10 +80,13 @@ impl FeedMetrics {
             subscribers: gauge("ringfeed_subscribers"),
             stalled: gauge("ringfeed_subscribers_stalled"),
             slowest_lag: gauge("ringfeed_slowest_subscriber_lag_records"),
+            slowest_lag_seconds: gauge("ringfeed_slowest_subscriber_lag_seconds"),
             eviction_eta: gauge("ringfeed_time_to_eviction_seconds"),
-            append_to_ack: histogram("ringfeed_append_to_ack_seconds"),
-            append_to_send: histogram("ringfeed_append_to_send_seconds"),
-            source_delay: histogram("ringfeed_source_delay_seconds"),
+            stale_keys: gauge("ringfeed_keys_stale"),
+            last_source_delay: gauge("ringfeed_last_source_delay_seconds"),
+            append_to_ack: histogram!("ringfeed_append_to_ack_seconds"),
+            append_to_send: histogram!("ringfeed_append_to_send_seconds"),
+            source_delay: histogram!("ringfeed_source_delay_seconds"),
         }
     }
 
@@ -106,6 +114,12 @@ impl FeedMetrics {
             .increment(records);
     }
 
+    /// A batch that was refused as a whole.
+    pub fn count_refused_batch(&self, reason: &'static str) {
+        let feed = self.feed.clone();
+        counter!("ringfeed_refused_batches_total", "feed" => feed, "reason" => reason).increment(1);
+    }
+
     pub fn count_gap(&self, reason: &'static str) {
         let feed = self.feed.clone();
         counter!("ringfeed_gaps_total", "feed" => feed, "reason" => reason).increment(1);
@@ -126,6 +140,10 @@ impl FeedMetrics {
         self.keys.set(keys as f64);
     }
 
+    pub fn set_stale_keys(&self, keys: usize) {
+        self.stale_keys.set(keys as f64);
+    }
+
     pub fn set_producers_connected(&self, producers: u64) {
         self.producers.set(producers as f64);
     }
@@ -139,8 +157,9 @@ impl FeedMetrics {
     }
 
     /// `None`: eviction is not in sight of any subscriber.
-    pub fn set_slowest(&self, lag_records: u64, eviction_eta: Option<Duration>) {
+    pub fn set_slowest(&self, lag_records: u64, lag: Duration, eviction_eta: Option<Duration>) {
         self.slowest_lag.set(lag_records as f64);
+        self.slowest_lag_seconds.set(lag.as_secs_f64());
         self.eviction_eta
             .set(eviction_eta.map_or(f64::INFINITY, |eta| eta.as_secs_f64()));
     }
@@ -156,6 +175,7 @@ impl FeedMetrics {
     /// Ingest time less event time; below 0 when the source's clock is ahead.
     pub fn observe_source_delay(&self, nanos: i64) {
         self.source_delay.record(nanos as f64 / 1e9);
+        self.last_source_delay.set(nanos as f64 / 1e9);
     }
 }
 
@@ -207,12 +227,37 @@ pub fn count_window_miss() {
     WINDOW_MISSES.increment(1);
 }
 
-pub fn set_window_bytes(bytes: usize) {
-    gauge!("ringfeed_window_bytes").set(bytes as f64);
+/// What of a bounded amount of memory is taken.
+#[derive(Clone, Copy, Debug)]
+pub struct Taken {
+    pub bytes: usize,
+    pub max_bytes: usize,
+}
+
+pub fn set_window(window: Taken) {
+    gauge!("ringfeed_window_bytes").set(window.bytes as f64);
+    gauge!("ringfeed_window_max_bytes").set(window.max_bytes as f64);
+}
+
+/// Uploads that wait for the disk.
+pub fn set_pending(pending: Taken) {
+    gauge!("ringfeed_pending_bytes").set(pending.bytes as f64);
+    gauge!("ringfeed_pending_max_bytes").set(pending.max_bytes as f64);
+}
+
+/// Snapshots that are being sent, and the state of bars.
+pub fn set_views(views: Taken) {
+    gauge!("ringfeed_view_bytes").set(views.bytes as f64);
+    gauge!("ringfeed_view_max_bytes").set(views.max_bytes as f64);
 }
 
 pub fn set_free_disk(bytes: u64) {
     gauge!("ringfeed_disk_free_bytes").set(bytes as f64);
+}
+
+/// What has to stay free for uploads to be taken.
+pub fn set_disk_reserve(bytes: u64) {
+    gauge!("ringfeed_disk_reserve_bytes").set(bytes as f64);
 }
 
 pub fn set_block_io(read: u64, written: u64) {
@@ -373,79 +418,24 @@ pub fn set_build_info(version: &'static str, engine: &'static str) {
     gauge!("ringfeed_build_info", "version" => version, "engine" => engine).set(1);
 }
 
-/// Gives each metric its help text in the scrape.
-pub fn describe() {
-    for (name, text) in COUNTERS {
-        describe_counter!(*name, *text);
-    }
-    for (name, text) in GAUGES {
-        describe_gauge!(*name, *text);
-    }
-    for (name, text) in HISTOGRAMS {
-        describe_histogram!(*name, *text);
-    }
+/// The async runtime's threads and what waits for them.
+#[derive(Clone, Copy, Debug)]
+pub struct RuntimeFigures {
+    pub workers: usize,
+    pub tasks: usize,
+    pub queued_tasks: usize,
+    /// Of all workers together, since the start.
+    pub busy: Duration,
 }
 
-#[rustfmt::skip]
-const COUNTERS: &[(&str, &str)] = &[
-    ("ringfeed_appended_records_total", "Records stored."),
-    ("ringfeed_appended_bytes_total", "Bytes of the records stored."),
-    ("ringfeed_sent_records_total", "Records handed to subscribers."),
-    ("ringfeed_sent_bytes_total", "Bytes of the records handed to subscribers."),
-    ("ringfeed_duplicate_records_total", "Records sent again by their producer and dropped."),
-    ("ringfeed_evicted_records_total", "Records overwritten by retention."),
-    ("ringfeed_refused_records_total", "Invalid records, by reason."),
-    ("ringfeed_gaps_total", "Gaps told to subscribers, by reason."),
-    ("ringfeed_window_hits_total", "Reads answered from memory."),
-    ("ringfeed_window_misses_total", "Reads answered from the store."),
-    ("ringfeed_views_computed_total", "Messages of records made for subscribers."),
-    ("ringfeed_views_shared_total", "Messages of records taken as another subscriber had them made."),
-    ("ringfeed_block_read_bytes_total", "Bytes of blocks read from the store."),
-    ("ringfeed_block_written_bytes_total", "Bytes of blocks written to the store."),
-    ("ringfeed_rpc_started_total", "Calls begun."),
-    ("ringfeed_rpc_handled_total", "Calls ended, by code."),
-    ("ringfeed_rpc_received_messages_total", "Messages received, counted when their call ends."),
-    ("ringfeed_rpc_sent_messages_total", "Messages sent, counted when their call ends."),
-    ("ringfeed_rpc_received_bytes_total", "Bytes received, counted when their call ends."),
-    ("ringfeed_rpc_sent_bytes_total", "Bytes sent, counted when their call ends."),
-    ("ringfeed_streams_ended_total", "Streams ended, by reason."),
-    ("ringfeed_connections_refused_total", "Connections closed before they were of use, by reason."),
-    ("ringfeed_connections_ended_total", "Connections ended by the server, by reason."),
-    ("ringfeed_tls_handshake_failures_total", "TLS handshakes that failed."),
-    ("ringfeed_tls_reloads_total", "Changes of the certificate files, by result."),
-    ("ringfeed_requests_refused_total", "Requests that came to no call and no page, by reason."),
-    ("ringfeed_auth_failures_total", "Callers that could not show who they are, by reason."),
-    ("ringfeed_auth_reloads_total", "Changed tokens and keys, by where they come from and whether they could be taken."),
-    ("ringfeed_rate_limited_total", "Calls, streams and batches that were over a quota of their principal or address, by quota."),
-    ("ringfeed_overloaded_total", "Calls refused because the server as a whole had no room, by what of."),
-];
-
-#[rustfmt::skip]
-const GAUGES: &[(&str, &str)] = &[
-    ("ringfeed_oldest_offset", "Oldest offset that can be read."),
-    ("ringfeed_next_offset", "One beyond the newest offset."),
-    ("ringfeed_ring_bytes", "Bytes in the ring."),
-    ("ringfeed_ring_max_bytes", "Size of the ring in bytes."),
-    ("ringfeed_last_append_timestamp_seconds", "When a record was last stored, Unix time."),
-    ("ringfeed_keys", "Keys seen."),
-    ("ringfeed_producers_connected", "Producers with an open upload."),
-    ("ringfeed_subscribers", "Open subscriptions."),
-    ("ringfeed_subscribers_stalled", "Subscriptions that are behind and took nothing for 10 s."),
-    ("ringfeed_slowest_subscriber_lag_records", "Records the slowest subscriber is behind."),
-    ("ringfeed_time_to_eviction_seconds", "Until eviction reaches a subscriber; +Inf: not in sight."),
-    ("ringfeed_window_bytes", "Bytes of records kept in memory."),
-    ("ringfeed_disk_free_bytes", "Bytes left on the disk of the data directory."),
-    ("ringfeed_streams_open", "Open streams."),
-    ("ringfeed_connections", "Open connections."),
-    ("ringfeed_incomplete_bytes", "Bytes of messages that have not come in completely."),
-    ("ringfeed_build_info", "Version and engine of the server."),
-];
-
-#[rustfmt::skip]
-const HISTOGRAMS: &[(&str, &str)] = &[
-    ("ringfeed_append_to_ack_seconds", "From taking a batch in to its acknowledgement."),
-    ("ringfeed_append_to_send_seconds", "From taking a record in to handing it to a subscriber."),
-    ("ringfeed_source_delay_seconds", "Ingest time less event time; below 0: the source's clock is ahead."),
-    ("ringfeed_flush_seconds", "One flush of the store."),
-    ("ringfeed_rpc_seconds", "Duration of a call or stream."),
-];
+/// Sets the gauges; answers the rest as text of the scrape, for the recorder's counters have no
+/// fractions.
+#[must_use]
+pub fn set_runtime(runtime: RuntimeFigures) -> String {
+    gauge!("ringfeed_tokio_workers").set(runtime.workers as f64);
+    gauge!("ringfeed_tokio_tasks").set(runtime.tasks as f64);
+    gauge!("ringfeed_tokio_queued_tasks").set(runtime.queued_tasks as f64);
+    let (name, help) = BUSY_SECONDS;
+    let busy = runtime.busy.as_secs_f64();
+    format!("# HELP {name} {help}\n# TYPE {name} counter\n{name} {busy}\n")
+}
