@@ -113,6 +113,13 @@ impl Scopes {
         self.0.iter().map(|scope| scope.text.as_str())
     }
 
+    /// Whether a feed may be seen: by whoever may do anything with it, be it for some of its keys.
+    pub fn see(&self, feed: &str) -> bool {
+        Action::ALL
+            .into_iter()
+            .any(|action| self.allow_part_of(action, feed))
+    }
+
     /// Whether the action is allowed for any feed at all.
     pub fn allow_some(&self, action: Action) -> bool {
         self.0.iter().any(|scope| scope.allows(action))
@@ -186,7 +193,8 @@ impl Scope {
             .next()
             .filter(|glob| !glob.is_empty())
             .ok_or_else(form)?;
-        let keys = parts.next().filter(|glob| !glob.is_empty());
+        // All keys are no limit at all.
+        let keys = parts.next().filter(|glob| !glob.is_empty() && *glob != "*");
         Ok(Self {
             text: text.to_owned(),
             action,
@@ -292,8 +300,10 @@ mod tests {
         let admin = scopes(&["admin:a"], "me");
         assert!(admin.allow_all_of(Action::Observe, "a") && !admin.allow_some(Action::Subscribe));
         let all = scopes(&["*:*"], "me");
+        let keys = scopes(&["*:*:*"], "me");
         for action in Action::ALL {
             assert!(all.allow_all_of(action, "x"), "{action:?}");
+            assert!(keys.allow_all_of(action, "x"), "{action:?}");
             assert!(Scopes::everything().allow_all_of(action, "x"));
             assert!(!Scopes::nothing().allow_some(action));
         }

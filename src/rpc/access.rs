@@ -70,7 +70,7 @@ pub(super) fn sees(call: &Call, feed: &FeedName) -> Result<(), Status> {
 
 /// Whether a feed is on the caller's list.
 pub(super) fn may_see(call: &Call, feed: &FeedName) -> bool {
-    SEES.iter().any(|action| may(call, *action, feed))
+    call.caller().scopes.see(feed.as_str())
 }
 
 /// Whether the caller may do this with a feed, be it for some of its keys.

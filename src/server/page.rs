@@ -4,15 +4,16 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::State,
-    http::{HeaderName, header},
+    extract::{Request, State},
+    http::{HeaderName, StatusCode, header},
     response::{Html, IntoResponse},
     routing::get,
 };
 
 use crate::{
     hub::{Feed, Hub},
-    model,
+    layers::{Authenticator, Peer},
+    model::{self, Scopes},
 };
 
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:60rem;\
@@ -26,15 +27,29 @@ const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ances
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const REFRESH_SECONDS: u32 = 2;
 
-/// What is open to the network, one sentence each.
-type Open = Arc<[String]>;
-
-pub(super) fn router(hub: Arc<Hub>, open: Vec<String>) -> Router {
-    let state = (hub, Open::from(open));
-    Router::new().route("/", get(status)).with_state(state)
+#[derive(Clone)]
+struct Shown {
+    hub: Arc<Hub>,
+    authenticator: Arc<Authenticator>,
+    /// What is open to the network, one sentence each.
+    open: Arc<[String]>,
 }
 
-async fn status(State((hub, open)): State<(Arc<Hub>, Open)>) -> impl IntoResponse {
+pub(super) fn router(
+    hub: Arc<Hub>,
+    authenticator: Arc<Authenticator>,
+    open: Vec<String>,
+) -> Router {
+    let shown = Shown {
+        hub,
+        authenticator,
+        open: open.into(),
+    };
+    Router::new().route("/", get(status)).with_state(shown)
+}
+
+/// Shows the feeds that whoever asks may see.
+async fn status(State(shown): State<Shown>, request: Request) -> impl IntoResponse {
     let headers: [(HeaderName, &str); 5] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -42,13 +57,28 @@ async fn status(State((hub, open)): State<(Arc<Hub>, Open)>) -> impl IntoRespons
         (RESOURCE_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Html(render(&hub, &open)))
+    let peer = request.extensions().get::<Peer>();
+    let caller = shown.authenticator.caller(request.headers(), peer).await;
+    let (code, body) = match caller {
+        Ok(caller) => (StatusCode::OK, feeds(&shown.hub, &caller.scopes)),
+        Err(why) => (StatusCode::UNAUTHORIZED, refusal(why)),
+    };
+    (code, headers, Html(render(&shown, &body)))
 }
 
-fn render(hub: &Hub, open: &[String]) -> String {
-    let feeds = hub.feeds(None, usize::MAX);
-    let rows: String = feeds.iter().map(|feed| row(hub, feed)).collect();
-    let body = if rows.is_empty() {
+fn refusal(why: &str) -> String {
+    let why = escaped(why);
+    format!(
+        "<p>{why}<p>Ask with a token: <code>curl -H 'authorization: Bearer TOKEN'</code>, or use \
+         <code>ringfeed --token-file FILE feeds list</code>."
+    )
+}
+
+fn feeds(hub: &Hub, scopes: &Scopes) -> String {
+    let feeds = hub.feeds(None, usize::MAX).into_iter();
+    let seen = feeds.filter(|feed| scopes.see(feed.name().as_str()));
+    let rows: String = seen.map(|feed| row(hub, &feed)).collect();
+    if rows.is_empty() {
         "<p>No feed yet. Send a record: <code>echo '{\"key\":\"pi17.temp\",\"value\":21.5}' | \
          ringfeed ingest sensors</code></p>"
             .to_owned()
@@ -57,10 +87,14 @@ fn render(hub: &Hub, open: &[String]) -> String {
             "<table><thead><tr><th>feed<th>oldest<th>next<th>keys<th>records/s<th>ring<th>lasts\
              <th>subscribers<th>last record</thead><tbody>{rows}</tbody></table>"
         )
-    };
-    let open: String = open
+    }
+}
+
+fn render(shown: &Shown, body: &str) -> String {
+    let open: String = shown
+        .open
         .iter()
-        .map(|fact| format!("<p><b>{fact}</b>"))
+        .map(|fact| format!("<p><b>{}</b>", escaped(fact)))
         .collect();
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>ringfeed</title>\
@@ -70,7 +104,7 @@ fn render(hub: &Hub, open: &[String]) -> String {
          <p>Follow a feed: <code>ringfeed subscribe FEED</code>. Engine: {engine}. Times are UTC.</p>\
          </html>",
         version = env!("CARGO_PKG_VERSION"),
-        engine = hub.engine_name(),
+        engine = shown.hub.engine_name(),
     )
 }
 

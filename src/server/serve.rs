@@ -147,7 +147,11 @@ impl Server {
         let open = self.config.open_to_the_network();
         open.iter().for_each(|fact| tracing::warn!("{fact}"));
         let calls = routes::router(context, self.around.take(), health, &self.config)?;
-        let router = calls.merge(page::router(Arc::clone(&self.hub), open));
+        let router = calls.merge(page::router(
+            Arc::clone(&self.hub),
+            Arc::clone(&self.authenticator),
+            open,
+        ));
         let scraped = (self.metrics.clone(), Arc::clone(&self.hub));
         let admin = admin::router(scraped, self.ready.clone(), self.log_level.take());
         Ok((

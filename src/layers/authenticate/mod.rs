@@ -177,6 +177,16 @@ impl Authenticator {
         }
     }
 
+    /// Who asks for something that is no call; or for people why that is nobody who may.
+    pub async fn caller(
+        &self,
+        headers: &HeaderMap,
+        peer: Option<&Peer>,
+    ) -> Result<Caller, &'static str> {
+        let known = self.identify(headers, peer).await;
+        known.map_err(Refusal::message)
+    }
+
     async fn identify(&self, headers: &HeaderMap, peer: Option<&Peer>) -> Result<Caller, Refusal> {
         if self.sources == Sources::Some {
             if let Some(token) = bearer(headers)? {
