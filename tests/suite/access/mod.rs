@@ -5,6 +5,7 @@ mod ends;
 mod follow;
 mod lists;
 mod stuck;
+mod table;
 mod uploads;
 
 use ringfeed::proto::v1::{IngestRequest, IngestResponse, Selector, Start, start::From};
