@@ -158,7 +158,7 @@ async fn those_who_only_hold_places_open_lose_theirs_to_those_who_ask() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_aged_connection_hands_its_streams_on_without_a_loss() {
     let server = Setup::new()
-        .with("limits__connection_max_age", "1s")
+        .with("limits__connection_max_age", "2s")
         .start()
         .await;
     let mut catalog = server.catalog().await;
@@ -172,7 +172,8 @@ async fn an_aged_connection_hands_its_streams_on_without_a_loss() {
     let goodbye = follow.ledgers[0].reconnect.take().expect("a Reconnect");
     assert_eq!(follow.ledgers[0].records.len(), 100);
     let records = (100..150).map(|n| number("k", n)).collect();
-    // The client's channel has made a new connection by itself.
+    // A channel would connect anew by itself, but for a call that comes just when the old one closes.
+    let mut feeds = server.feeds().await;
     upload(&mut feeds, vec![plain("a", records)]).await.unwrap();
     let mut again = Follow::resume(&mut feeds, &goodbye.resume_token).await;
     again.read_to(150).await;
