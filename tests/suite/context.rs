@@ -16,8 +16,8 @@ async fn call(server: &Server, headers: &[(&'static str, &str)]) -> MetadataMap 
     answer.map(Response::into_parts).unwrap().0
 }
 
-/// What the log says of the user and the session of a call.
-async fn said_of(server: &Server, id: &str) -> [Option<String>; 2] {
+/// What the log says of principal, user and session of a call.
+async fn said_of(server: &Server, id: &str) -> [Option<String>; 3] {
     let find = || {
         let log = server.log();
         let lines = log.lines().filter_map(|l| serde_json::from_str(l).ok());
@@ -26,31 +26,34 @@ async fn said_of(server: &Server, id: &str) -> [Option<String>; 2] {
     };
     until("the line in the log", async || find().is_some()).await;
     let line = find().unwrap();
-    ["user_id", "session_id"].map(|name| line[name].as_str().map(str::to_owned))
+    ["principal", "user_id", "session_id"].map(|name| line[name].as_str().map(str::to_owned))
 }
 
 #[tokio::test]
-async fn a_user_is_believed_from_the_proxies_of_the_settings_only() {
-    for (proxies, user) in [
-        ("[\"127.0.0.1\"]", Some("ann")),
-        ("[\"10.0.0.0/8\"]", None),
-        ("[]", None),
+async fn others_are_believed_from_the_proxies_of_the_settings_only() {
+    let device = "spiffe://plant/pi17";
+    for (proxies, principal, user) in [
+        ("[\"127.0.0.1\"]", device, Some("ann")),
+        ("[\"10.0.0.0/8\"]", "anonymous", None),
+        ("[]", "anonymous", None),
     ] {
-        let setup = Setup::new().with("auth__trusted_proxies", proxies);
-        let server = setup.with("anonymous", true).start().await;
+        let grants = format!("[{{principals = \"{device}\", scopes = [\"*:*\"]}}]");
+        let setup = Setup::new()
+            .with("auth__trusted_proxies", proxies)
+            .with("auth__grants", grants)
+            .with("anonymous", true);
+        let server = setup.start().await;
         let sent = [
             ("x-request-id", "one"),
+            ("x-forwarded-client-cert", &format!("URI={device}")),
             ("x-user-id", "ann"),
             ("x-session-id", "s-7"),
         ];
         let answer = call(&server, &sent).await;
         assert_eq!(answer.get("x-session-id").unwrap(), "s-7");
-        let said = said_of(&server, "one").await;
-        assert_eq!(
-            said,
-            [user.map(str::to_owned), Some("s-7".into())],
-            "{proxies}"
-        );
+        let expected = [Some(principal), user, Some("s-7")];
+        let expected = expected.map(|text| text.map(str::to_owned));
+        assert_eq!(said_of(&server, "one").await, expected, "{proxies}");
     }
 }
 

@@ -451,6 +451,18 @@ async fn failed(server: &Server, rpc: &str) -> f64 {
     handled("") - handled("code=\"OK\"")
 }
 
+#[tokio::test]
+async fn a_message_that_does_not_come_is_waited_for_until_the_deadline() {
+    let server = Server::start().await;
+    let mut client = connect(&server).await;
+    let mut request = request(LIST, None);
+    let timeout = "300m".parse().unwrap();
+    request.headers_mut().insert("grpc-timeout", timeout);
+    let (answer, _never_sent) = client.send_request(request, false).unwrap();
+    let answer = within("an answer", answer).await.unwrap();
+    assert_eq!(code_of(answer.headers()), Some(Code::DeadlineExceeded));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn giant_and_never_ending_messages() {
     let server = Server::start().await;

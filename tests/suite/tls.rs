@@ -216,9 +216,11 @@ async fn a_handshake_that_does_not_go_on_is_given_up() {
             .await
             .ok();
     }
-    let refused = server.scrape().await;
-    let label = "reason=\"handshake_timeout\"";
-    assert_eq!(refused.get(REFUSED, &[label]), 2.0);
+    until("both are counted", async || {
+        let label = "reason=\"handshake_timeout\"";
+        server.scrape().await.get(REFUSED, &[label]) == 2.0
+    })
+    .await;
     let channel = server.tls_channel(authority.trusted()).await.unwrap();
     let slow = tokio::time::timeout(Duration::from_secs(30), call(channel));
     slow.await.unwrap().unwrap();

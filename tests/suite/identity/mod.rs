@@ -241,3 +241,16 @@ async fn a_client_goes_on_with_the_token_that_came_into_its_file() {
     .await;
     assert!(error.to_string().contains("taken back"), "{error}");
 }
+
+#[tokio::test]
+async fn who_shows_nothing_may_do_what_the_settings_say() {
+    let setup = Setup::new().with("auth__anonymous_scopes", "[\"subscribe:a\"]");
+    let server = setup.start().await;
+    list(&server, None).await.unwrap();
+    let create = ringfeed::proto::v1::CreateFeedRequest {
+        name: "a".into(),
+        ..Default::default()
+    };
+    let refused = server.catalog().await.create_feed(create).await;
+    assert_eq!(refused.unwrap_err().code(), Code::PermissionDenied);
+}
