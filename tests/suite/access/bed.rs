@@ -24,16 +24,17 @@ use tonic::{
     Status,
     metadata::MetadataValue,
     service::{Interceptor, Routes, interceptor::InterceptedService},
-    transport::Channel,
 };
 use tower::util::MapRequestLayer;
+
+use super::Wire;
 
 const CALLER: &str = "x-test-caller";
 const DEADLINE: &str = "x-test-deadline-ms";
 /// So long after its end a stream that nobody reads is cut.
 const GRACE: Duration = Duration::from_millis(100);
 
-pub(super) type As = InterceptedService<Channel, Named>;
+pub(super) type As = InterceptedService<Wire, Named>;
 pub(super) type Feeds = FeedServiceClient<As>;
 pub(super) type Catalog = CatalogServiceClient<As>;
 
@@ -43,24 +44,18 @@ type Callers = Arc<Mutex<HashMap<String, Caller>>>;
 pub(super) struct Bed {
     pub(super) hub: Arc<Hub>,
     pub(super) address: SocketAddr,
-    channel: Channel,
+    wire: Wire,
     callers: Callers,
 }
 
-/// Says who calls.
+/// Says who calls, and whatever else is to be said of the call.
 #[derive(Clone, Debug)]
-pub(super) struct Named {
-    caller: MetadataValue<tonic::metadata::Ascii>,
-    deadline: Option<Duration>,
-}
+pub(super) struct Named(Vec<(&'static str, MetadataValue<tonic::metadata::Ascii>)>);
 
 impl Interceptor for Named {
     fn call(&mut self, mut request: tonic::Request<()>) -> Result<tonic::Request<()>, Status> {
-        let metadata = request.metadata_mut();
-        metadata.insert(CALLER, self.caller.clone());
-        if let Some(deadline) = self.deadline {
-            let millis = deadline.as_millis().to_string();
-            metadata.insert(DEADLINE, millis.parse().unwrap());
+        for (name, value) in &self.0 {
+            request.metadata_mut().insert(*name, value.clone());
         }
         Ok(request)
     }
@@ -80,11 +75,10 @@ impl Bed {
         }
         let callers = Callers::default();
         let address = serve(Arc::clone(&hub), Arc::clone(&callers)).await;
-        let endpoint = Channel::from_shared(format!("http://{address}")).unwrap();
         Self {
             hub,
             address,
-            channel: endpoint.connect().await.unwrap(),
+            wire: Wire::to(address).await,
             callers,
         }
     }
@@ -117,22 +111,36 @@ impl Bed {
     }
 
     pub(super) fn feeds(&self, caller: &str) -> Feeds {
-        FeedServiceClient::with_interceptor(self.channel.clone(), named(caller, None))
+        Named::by(CALLER, caller).feeds(&self.wire)
     }
 
     pub(super) fn feeds_within(&self, caller: &str, deadline: Duration) -> Feeds {
-        FeedServiceClient::with_interceptor(self.channel.clone(), named(caller, Some(deadline)))
+        let millis = deadline.as_millis().to_string();
+        let named = Named::by(CALLER, caller).and(DEADLINE, &millis);
+        named.feeds(&self.wire)
     }
 
     pub(super) fn catalog(&self, caller: &str) -> Catalog {
-        CatalogServiceClient::with_interceptor(self.channel.clone(), named(caller, None))
+        Named::by(CALLER, caller).catalog(&self.wire)
     }
 }
 
-fn named(caller: &str, deadline: Option<Duration>) -> Named {
-    Named {
-        caller: caller.parse().unwrap(),
-        deadline,
+impl Named {
+    pub(super) fn by(header: &'static str, value: &str) -> Self {
+        Self(vec![]).and(header, value)
+    }
+
+    pub(super) fn and(mut self, header: &'static str, value: &str) -> Self {
+        self.0.push((header, value.parse().unwrap()));
+        self
+    }
+
+    pub(super) fn feeds(&self, wire: &Wire) -> Feeds {
+        FeedServiceClient::with_interceptor(wire.clone(), self.clone())
+    }
+
+    pub(super) fn catalog(&self, wire: &Wire) -> Catalog {
+        CatalogServiceClient::with_interceptor(wire.clone(), self.clone())
     }
 }
 

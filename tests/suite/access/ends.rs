@@ -1,10 +1,10 @@
 //! How streams end whose caller is none any more, or whose deadline passes: what is ready comes,
 //! then where to go on, then why; what was acknowledged stays, what was not is not claimed.
 
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant};
 
 use ringfeed::{
-    layers::Validity,
+    layers::RPCS,
     proto::v1::{
         Earliest, PublishBatch, PublishHello, PublishRequest, SessionHello, SessionRequest,
         SessionResponse, SetSelector, SubscribeRequest, SubscribeResponse,
@@ -14,68 +14,30 @@ use ringfeed::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, Streaming};
 
-use super::{Bed, Feeds, of_feed, upload};
-use crate::harness::{number, number_of, numbered, plain, progress, reason, stored, until, within};
+use super::{
+    Feeds, Wire, of_feed,
+    place::{CAUSES, Cause, Place, places},
+    raw::outcome,
+    upload,
+};
+use crate::harness::{Server, number, number_of, numbered, plain, progress, stored, until, within};
 
-const SCOPES: &[&str] = &["subscribe:f", "ingest:f"];
-
-/// What ends a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
-    Revoked,
-    Expired,
-    Deadline,
-}
-
-const CAUSES: [Cause; 3] = [Cause::Revoked, Cause::Expired, Cause::Deadline];
-
-impl Cause {
-    /// A client of "me" whose streams end soon; by a revocation when it is cancelled.
-    fn client(self, bed: &Bed) -> (Feeds, CancellationToken) {
-        let soon = Duration::from_millis(300);
-        match self {
-            Self::Revoked => {
-                let revoked = bed.knows_until("me", SCOPES);
-                (bed.feeds("me"), revoked)
-            }
-            Self::Expired => {
-                let validity = Validity {
-                    expires: Some(SystemTime::now() + soon),
-                    revoked: None,
-                };
-                bed.knows_for("me", SCOPES, validity);
-                (bed.feeds("me"), CancellationToken::new())
-            }
-            Self::Deadline => {
-                bed.knows("me", SCOPES);
-                (bed.feeds_within("me", soon), CancellationToken::new())
-            }
-        }
-    }
-
-    #[track_caller]
-    fn check(self, status: &Status) {
-        let expected = match self {
-            Self::Revoked => (Code::Unauthenticated, "TOKEN_REVOKED"),
-            Self::Expired => (Code::Unauthenticated, "TOKEN_EXPIRED"),
-            Self::Deadline => (Code::DeadlineExceeded, "DEADLINE_EXCEEDED"),
-        };
-        assert_eq!((status.code(), reason(status).as_str()), expected);
-    }
-}
-
-async fn store(bed: &Bed, numbers: std::ops::Range<u64>) {
+async fn store(place: &Place, numbers: std::ops::Range<u64>) {
     let records = numbers.map(|n| number("k", n)).collect();
-    upload(&mut bed.feeds("root"), vec![plain("f", records)])
+    upload(&mut place.root(), vec![plain("f", records)])
         .await
         .unwrap();
 }
 
-fn tail(bed: &Bed) -> u64 {
-    bed.hub.feed(&"f".parse().unwrap()).unwrap().bounds().tail
+/// Runs a case for each cause, in each place, all at the same time.
+async fn each(case: impl AsyncFn(Place, Cause)) {
+    let cases = CAUSES.map(async |cause| {
+        let [here, there] = places().await;
+        futures_util::join!(case(here, cause), case(there, cause));
+    });
+    futures_util::future::join_all(cases).await;
 }
 
 /// A reader of Subscribe or Session, with what it was told.
@@ -184,27 +146,32 @@ impl Reader {
 
 #[tokio::test]
 async fn a_reader_goes_on_with_a_new_token_where_the_old_one_ended() {
-    for (cause, of_session) in CAUSES.into_iter().flat_map(|c| [(c, false), (c, true)]) {
-        let bed = Bed::with(&["f"]).await;
-        store(&bed, 0..100).await;
-        let (feeds, revoked) = cause.client(&bed);
-        let mut reader = Reader::open(of_session, feeds, None).await;
-        let mut numbers = vec![];
-        if cause == Cause::Revoked {
-            reader.read(&mut numbers, 100).await.unwrap();
-            store(&bed, 100..200).await;
-            revoked.cancel();
-        }
-        let (token, status) = reader.read_to_end(&mut numbers).await;
-        cause.check(&status);
-        store(&bed, tail(&bed)..300).await;
-        // The token is that of the principal, not of what it called itself by.
-        bed.knows("me", SCOPES);
-        let mut reader = Reader::open(of_session, bed.feeds("me"), Some(&token)).await;
-        reader.read(&mut numbers, 300).await.unwrap();
-        let expected: Vec<_> = (0..300).collect();
-        assert_eq!(numbers, expected, "{cause:?} of a session: {of_session}");
+    each(async |place, cause| read_on(false, place, cause).await).await;
+}
+
+#[tokio::test]
+async fn a_session_goes_on_with_a_new_token_where_the_old_one_ended() {
+    each(async |place, cause| read_on(true, place, cause).await).await;
+}
+
+async fn read_on(of_session: bool, place: Place, cause: Cause) {
+    store(&place, 0..100).await;
+    let brief = place.brief(cause).await;
+    let mut reader = Reader::open(of_session, brief.feeds.clone(), None).await;
+    let mut numbers = vec![];
+    if cause == Cause::Revoked {
+        reader.read(&mut numbers, 100).await.unwrap();
+        store(&place, 100..200).await;
+        brief.revoke().await;
     }
+    let (token, status) = reader.read_to_end(&mut numbers).await;
+    brief.check(&status);
+    store(&place, place.tail().await..300).await;
+    // The resume token is that of the principal, not of what it called itself by.
+    let mut reader = Reader::open(of_session, place.me().await, Some(&token)).await;
+    reader.read(&mut numbers, 300).await.unwrap();
+    let expected: Vec<_> = (0..300).collect();
+    assert_eq!(numbers, expected, "{cause:?}");
 }
 
 /// Sends batches of ten numbered records until the stream is gone.
@@ -221,44 +188,45 @@ fn ten(first: u64) -> Vec<bytes::Bytes> {
 }
 
 /// What is stored, all of it.
-async fn read_back(bed: &Bed) -> Vec<u64> {
-    let mut reader = Reader::open(false, bed.feeds("root"), None).await;
+async fn read_back(place: &Place) -> Vec<u64> {
+    let mut reader = Reader::open(false, place.root(), None).await;
     let mut numbers = vec![];
-    let until = usize::try_from(tail(bed)).unwrap();
+    let until = usize::try_from(place.tail().await).unwrap();
     reader.read(&mut numbers, until).await.unwrap();
     numbers
 }
 
 #[tokio::test]
 async fn an_upload_says_how_far_it_came_and_goes_on_from_there() {
-    for cause in CAUSES {
-        let bed = Bed::with(&["f"]).await;
-        let (mut feeds, revoked) = cause.client(&bed);
-        let (batches, requests) = mpsc::channel(4);
-        let sending = tokio::spawn(keep_sending(batches, |first| {
-            numbered("f", "p", first, ten(first))
-        }));
-        let uploading = tokio::spawn(async move {
-            let answer = feeds.ingest(ReceiverStream::new(requests)).await;
-            answer.unwrap_err()
-        });
-        if cause == Cause::Revoked {
-            until("some records", async || tail(&bed) > 50).await;
-            revoked.cancel();
-        }
-        let status = within("the end", uploading).await.unwrap();
-        cause.check(&status);
-        within("the sender", sending).await.unwrap();
-        let through = progress(&status).unwrap();
-        let (stored, through) = (through.stored, through.stored_through_sequence.unwrap_or(0));
-        let expected: Vec<_> = (1..=through).collect();
-        assert_eq!(read_back(&bed).await, expected, "{cause:?}");
-        assert_eq!(stored, through);
-        bed.knows("me", SCOPES);
-        let rest = vec![numbered("f", "p", through + 1, ten(through + 1))];
-        let answer = upload(&mut bed.feeds("me"), rest).await.unwrap();
-        assert_eq!((answer.stored, answer.duplicates), (10, 0));
+    each(upload_until).await;
+}
+
+async fn upload_until(place: Place, cause: Cause) {
+    let brief = place.brief(cause).await;
+    let (batches, requests) = mpsc::channel(4);
+    let sending = tokio::spawn(keep_sending(batches, |first| {
+        numbered("f", "p", first, ten(first))
+    }));
+    let mut feeds = brief.feeds.clone();
+    let uploading = tokio::spawn(async move {
+        let answer = feeds.ingest(ReceiverStream::new(requests)).await;
+        answer.unwrap_err()
+    });
+    if cause == Cause::Revoked {
+        until("some records", async || place.tail().await > 50).await;
+        brief.revoke().await;
     }
+    let status = within("the end", uploading).await.unwrap();
+    brief.check(&status);
+    within("the sender", sending).await.unwrap();
+    let through = progress(&status).unwrap();
+    let (stored, through) = (through.stored, through.stored_through_sequence.unwrap_or(0));
+    let expected: Vec<_> = (1..=through).collect();
+    assert_eq!(read_back(&place).await, expected, "{cause:?}");
+    assert_eq!(stored, through);
+    let rest = vec![numbered("f", "p", through + 1, ten(through + 1))];
+    let answer = upload(&mut place.me().await, rest).await.unwrap();
+    assert_eq!((answer.stored, answer.duplicates), (10, 0));
 }
 
 fn hello() -> PublishRequest {
@@ -286,44 +254,69 @@ fn batch(first: u64) -> PublishRequest {
 
 #[tokio::test]
 async fn a_device_hears_of_all_that_is_durable_before_its_stream_ends() {
-    for cause in CAUSES {
-        let bed = Bed::with(&["f"]).await;
-        let (mut feeds, revoked) = cause.client(&bed);
-        let (commands, requests) = mpsc::channel(4);
-        commands.send(hello()).await.unwrap();
-        let opened = feeds.publish(ReceiverStream::new(requests));
-        let mut answers = within("a device", opened).await.unwrap().into_inner();
-        let sending = tokio::spawn(keep_sending(commands, batch));
-        let mut acked = 0;
-        let status = loop {
-            match within("an answer", answers.message()).await {
-                Ok(Some(answer)) => {
-                    if let Some(Told::Ack(ack)) = answer.event {
-                        assert_eq!(ack.sequence, acked + 10);
-                        acked = ack.sequence;
-                    }
-                }
-                Ok(None) => panic!("it ended by itself"),
-                Err(status) => break status,
-            }
-            if cause == Cause::Revoked && acked >= 50 {
-                revoked.cancel();
-            }
-        };
-        cause.check(&status);
-        drop(answers);
-        within("the sender", sending).await.unwrap();
-        // What was acknowledged is there, and nothing else is.
-        let expected: Vec<_> = (1..=acked).collect();
-        assert_eq!(read_back(&bed).await, expected, "{cause:?}");
-        bed.knows("me", SCOPES);
-        let more = tokio_stream::iter(vec![hello()]);
-        let welcome = bed.feeds("me").publish(more).await.unwrap();
-        let welcome = welcome.into_inner().message().await.unwrap().unwrap();
-        let Some(Told::Welcome(welcome)) = welcome.event else {
-            panic!("{welcome:?}");
-        };
-        let next = (acked > 0).then_some(acked + 1);
-        assert_eq!(welcome.next_sequence, next, "{cause:?}");
+    each(publish_until).await;
+}
+
+async fn publish_until(place: Place, cause: Cause) {
+    let brief = place.brief(cause).await;
+    let (commands, requests) = mpsc::channel(16);
+    commands.send(hello()).await.unwrap();
+    // So many at the same time, which is less than a device may send without credit.
+    let mut batches = (1..).step_by(10).map(batch);
+    for batch in batches.by_ref().take(8) {
+        commands.send(batch).await.unwrap();
     }
+    let mut feeds = brief.feeds.clone();
+    let opened = feeds.publish(ReceiverStream::new(requests));
+    let mut answers = within("a device", opened).await.unwrap().into_inner();
+    let (mut acked, mut is_revoked) = (0, cause != Cause::Revoked);
+    let status = loop {
+        match within("an answer", answers.message()).await {
+            Ok(Some(answer)) => {
+                if let Some(Told::Ack(ack)) = answer.event {
+                    assert_eq!(ack.sequence, acked + 10);
+                    acked = ack.sequence;
+                    // It may be over already.
+                    drop(commands.send(batches.next().unwrap()).await);
+                }
+            }
+            Ok(None) => panic!("it ended by itself"),
+            Err(status) => break status,
+        }
+        if !is_revoked && acked >= 50 {
+            is_revoked = true;
+            brief.revoke().await;
+        }
+    };
+    brief.check(&status);
+    // What was acknowledged is there, and nothing else is.
+    let expected: Vec<_> = (1..=acked).collect();
+    assert_eq!(read_back(&place).await, expected, "{cause:?}");
+    let more = tokio_stream::iter(vec![hello()]);
+    let welcome = place.me().await.publish(more).await.unwrap();
+    let welcome = welcome.into_inner().message().await.unwrap().unwrap();
+    let Some(Told::Welcome(welcome)) = welcome.event else {
+        panic!("{welcome:?}");
+    };
+    let next = (acked > 0).then_some(acked + 1);
+    assert_eq!(welcome.next_sequence, next, "{cause:?}");
+}
+
+/// So that only the deadline can end it.
+#[tokio::test]
+async fn a_unary_call_whose_message_does_not_come_is_answered_at_its_deadline() {
+    let server = Server::start().await;
+    let wire = Wire::to(server.address()).await;
+    let unary = RPCS.iter().filter(|rpc| !rpc.is_stream());
+    let calls = unary.map(async |rpc| {
+        let started = Instant::now();
+        let headers = vec![("grpc-timeout", "200m".to_owned())];
+        let never = tokio_stream::pending();
+        let (code, reason) = outcome(wire.clone(), rpc.path, never, headers).await;
+        let came_to = (code, reason.as_str());
+        let expected = (Code::DeadlineExceeded, "DEADLINE_EXCEEDED");
+        assert_eq!(came_to, expected, "{}", rpc.name);
+        assert!(started.elapsed() >= Duration::from_millis(200));
+    });
+    futures_util::future::join_all(calls).await;
 }

@@ -4,15 +4,21 @@ mod bed;
 mod ends;
 mod follow;
 mod lists;
+mod place;
+mod raw;
 mod stuck;
 mod table;
 mod uploads;
+mod wire;
 
 use ringfeed::proto::v1::{IngestRequest, IngestResponse, Selector, Start, start::From};
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
-use self::bed::{Bed, Feeds};
+use self::{
+    bed::{Bed, Feeds},
+    wire::Wire,
+};
 use crate::harness::within;
 
 /// PERMISSION_DENIED, and what it names: action, feed, key.

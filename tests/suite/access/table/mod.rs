@@ -2,7 +2,6 @@
 //! without a row fails, so a new one needs its line.
 
 mod callers;
-mod raw;
 mod rows;
 
 use futures_util::{StreamExt as _, stream};
@@ -17,9 +16,9 @@ use tonic::{Code, Request, transport::Channel};
 
 use self::{
     callers::{CASES, Callers, Case, WAYS, Way},
-    raw::outcome,
     rows::{DENIED, OK, Outcome, Row, table},
 };
+use super::raw::outcome;
 
 /// Calls at the same time.
 const AT_ONCE: usize = 32;
@@ -123,7 +122,8 @@ async fn each_call_comes_to_what_the_table_says_for_each_caller() {
     let asked = cells.iter().map(|&(rpc, row, way, case)| async move {
         let (channel, headers) = callers.caller(way, case);
         let (feed, key) = feed_and_key(case);
-        let (code, reason) = outcome(channel, rpc.path, (row.ask)(feed, key), headers).await;
+        let message = tokio_stream::once((row.ask)(feed, key));
+        let (code, reason) = outcome(channel, rpc.path, message, headers).await;
         let expected = expected(rpc, row, way, case);
         let same = (code, reason.as_str()) == expected;
         let told = || {

@@ -1,14 +1,17 @@
 //! Calls of any shape: bytes there, bytes back.
 
+use std::error::Error;
+
 use bytes::{Buf as _, BufMut as _, Bytes};
 use http::uri::PathAndQuery;
 use prost::Message as _;
 use ringfeed::proto::v1::{IngestResponse, SessionResponse, session_response::Event};
+use tokio_stream::Stream;
 use tonic::{
     Code, Request, Status,
-    client::Grpc,
+    body::Body,
+    client::{Grpc, GrpcService},
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-    transport::Channel,
 };
 use tonic_types::StatusExt as _;
 
@@ -53,15 +56,21 @@ impl Decoder for Raw {
 }
 
 /// Makes a call and reads its first message: its code, and the reason of what was refused.
-pub(super) async fn outcome(
-    channel: Channel,
+pub(super) async fn outcome<C>(
+    channel: C,
     path: &str,
-    message: Vec<u8>,
+    messages: impl Stream<Item = Vec<u8>> + Send + 'static,
     headers: Vec<(&'static str, String)>,
-) -> (Code, String) {
+) -> (Code, String)
+where
+    C: GrpcService<Body>,
+    C::Error: std::fmt::Debug,
+    C::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <C::ResponseBody as http_body::Body>::Error: Into<Box<dyn Error + Send + Sync>> + Send,
+{
     let mut grpc = Grpc::new(channel);
     grpc.ready().await.unwrap();
-    let mut request = Request::new(tokio_stream::once(message));
+    let mut request = Request::new(messages);
     for (name, value) in headers {
         request.metadata_mut().insert(name, value.parse().unwrap());
     }
