@@ -39,6 +39,11 @@ fn asking(selectors: Vec<Selector>) -> SubscribeRequest {
 
 /// All events of a subscription that ends by itself, heartbeats aside.
 async fn hear(feeds: &mut Feeds, request: SubscribeRequest) -> Result<Vec<Event>, Status> {
+    // Heartbeats would go on for ever.
+    within("the end", hear_out(feeds, request)).await
+}
+
+async fn hear_out(feeds: &mut Feeds, request: SubscribeRequest) -> Result<Vec<Event>, Status> {
     let opened = within("a subscription", feeds.subscribe(request)).await?;
     let mut stream = opened.into_inner();
     let mut events = vec![];
