@@ -63,6 +63,17 @@ export function gaps(plot: uPlot, history: History, { silences }: Columns, colou
   });
 }
 
+/** Above the axis at the right: what is measured. */
+export function measure(plot: uPlot, text: string, colours: Ink): void {
+  const pen = plot.ctx;
+  pen.save();
+  pen.font = scaled(colours.font);
+  pen.fillStyle = colours.muted;
+  pen.textAlign = "left";
+  pen.fillText(text, plot.bbox.left + plot.bbox.width + 5 * devicePixelRatio, plot.bbox.top - 12 * devicePixelRatio);
+  pen.restore();
+}
+
 /** At the foot: bars with bad readings. */
 export function bad(plot: uPlot, { bars }: Columns, step: number, colours: Ink): void {
   const pen = plot.ctx;
@@ -106,12 +117,16 @@ function label(plot: uPlot, at: number, text: string, colours: Ink, until?: numb
   const pen = plot.ctx;
   const { left, top } = plot.bbox;
   pen.save();
-  pen.font = colours.font.replace(/^\d+/, (size) => String(Number(size) * devicePixelRatio));
+  pen.font = scaled(colours.font);
   pen.fillStyle = colours.muted;
   pen.textAlign = until === undefined ? "left" : "right";
   const x = plot.valToPos(until ?? at, "x", true) + (until === undefined ? 4 : -4) * devicePixelRatio;
   pen.fillText(text, Math.max(left + 4, x), top + 13 * devicePixelRatio);
   pen.restore();
+}
+
+function scaled(font: string): string {
+  return font.replace(/^\d+/, (size) => String(Number(size) * devicePixelRatio));
 }
 
 function clipped(plot: uPlot, draw: () => void): void {

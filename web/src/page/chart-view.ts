@@ -3,11 +3,11 @@
 import uPlot from "uplot";
 import type { BarView } from "../protocol.js";
 import { type Columns, columns } from "./chart-data.js";
-import { bad, candles, gaps, type Ink, ink } from "./chart-paint.js";
+import { bad, candles, gaps, type Ink, ink, measure } from "./chart-paint.js";
 import { el, say, set } from "./dom.js";
 import type { History } from "./history.js";
 import { INTERVALS, type Model } from "./model.js";
-import { count, interval, safe, time, unit } from "./text.js";
+import { count, interval, safe, ticks, time, unit } from "./text.js";
 
 /** Bars that are seen at first. */
 const SEEN = { prices: 110, readings: 180 };
@@ -241,9 +241,16 @@ export class ChartView {
     const { decimals } = this.history.info ?? {};
     if (decimals !== undefined) return Math.min(decimals, 10);
     const sample = this.history.bars.slice(-60);
-    const of = (value: number) => /\.(\d+)$/.exec(String(value))?.[1]?.length ?? 0;
-    const values = sample.flatMap((bar) => (this.history.isReading ? [bar.l] : [bar.o, bar.c]));
-    return Math.min(Math.max(0, ...values.map(of)), this.history.isReading ? 3 : 6);
+    const values = sample.flatMap((bar) => (this.history.isReading ? [bar.l, bar.h] : [bar.o, bar.c]));
+    const sorted = values.map(digitsOf).sort((a, b) => a - b);
+    return sorted[sorted.length >> 1] ?? 0;
+  }
+
+  /** As many digits as usual, and none cut off but of a mean. */
+  private number(value: number, how: "exact" | "mean" = "exact"): string {
+    if (Number.isNaN(value)) return "–";
+    const usual = this.digits();
+    return value.toFixed(how === "mean" ? usual + 1 : Math.min(Math.max(usual, digitsOf(value)), 12));
   }
 
   /** The bar under the pointer, or the newest one. */
@@ -255,12 +262,11 @@ export class ChartView {
   }
 
   private barText(bar: BarView): string {
-    const digits = this.digits();
-    const number = (value: number) => (Number.isNaN(value) ? "–" : value.toFixed(digits));
+    const number = (value: number) => this.number(value);
     const facts = this.history.isReading
-      ? [`mean ${number(bar.m)}`, `min ${number(bar.l)}`, `max ${number(bar.h)}`]
+      ? [`mean ${this.number(bar.m, "mean")}`, `min ${number(bar.l)}`, `max ${number(bar.h)}`]
       : [`O ${number(bar.o)}`, `H ${number(bar.h)}`, `L ${number(bar.l)}`, `C ${number(bar.c)}`];
-    if (bar.n > 0) facts.push(`${count(bar.n)} ${this.history.isReading ? "readings" : "records"}`);
+    if (bar.n > 1) facts.push(`${count(bar.n)} ${this.history.isReading ? "readings" : "records"}`);
     if (bar.bad > 0) facts.push(`${count(bar.bad)} bad`);
     if (bar.partial) facts.push("in part");
     return [`${time(bar.t, this.step)}`, ...facts].join("   ");
@@ -276,13 +282,13 @@ export class ChartView {
     const name = `Chart of ${safe(history.info?.name ?? key, 80)}, bars of ${interval(this.step)}${span}. Arrow keys pan, plus and minus zoom.`;
     set(this.plotted, "aria-label", name);
     const busy = history.loading ? "Loading older bars…" : !history.caughtUp ? "Loading…" : bars.length === 0 ? "No bars: the values are no numbers." : "";
+    const blank = bars.length > 0 && bars.every((bar) => Number.isNaN(bar.c) && Number.isNaN(bar.m)) ? "All readings here are bad: there is no value to draw." : "";
     const missing = history.gaps.length > 0 ? `${history.gaps.length} gap${history.gaps.length === 1 ? "" : "s"} in what the ring still had` : "";
-    say(this.note, busy || missing);
+    say(this.note, busy || blank || missing);
   }
 
   private list(): void {
-    const digits = this.digits();
-    const number = (value: number) => (Number.isNaN(value) ? "–" : value.toFixed(digits));
+    const number = (value: number) => this.number(value);
     const rows = this.history.bars.slice(-20).reverse().map((bar) =>
       el("tr", {}, ...[time(bar.t, this.step), number(bar.l), number(bar.h), number(bar.c), count(bar.n)].map((text) => el("td", { class: "num" }, text))),
     );
@@ -308,22 +314,27 @@ export class ChartView {
       width,
       height: HEIGHT,
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "UTC"),
-      padding: [8, 4, 0, 0],
+      padding: [26, 0, 0, 0],
       legend: { show: false },
       cursor: { drag: { x: false, y: false }, points: { show: isReading }, y: false },
       scales: { x: { time: true, auto: false }, y: { range: (_plot, min, max) => padded(min, max) } },
       axes: [
-        { ...axis, size: 28, space: 70 },
-        { ...axis, side: 1, size: 58, space: 32, label: this.measure, labelSize: this.measure ? 16 : 0, labelGap: 0 },
+        { ...axis, size: 38, space: 74, values: (_plot, splits, _axis, _space, step) => ticks(splits, step) },
+        { ...axis, side: 1, size: 62, space: 34 },
       ],
       series,
       ...(isReading ? { bands: [{ series: [2, 1] as [number, number], fill: colours.band }] } : {}),
       hooks: {
-        drawAxes: [(plot) => this.columns && gaps(plot, this.history, this.columns, colours)],
+        drawAxes: [(plot) => this.under(plot, colours)],
         draw: [(plot) => this.paint(plot, colours)],
         setCursor: [() => this.read()],
       },
     };
+  }
+
+  private under(plot: uPlot, colours: Ink): void {
+    measure(plot, this.measure, colours);
+    if (this.columns) gaps(plot, this.history, this.columns, colours);
   }
 
   private paint(plot: uPlot, colours: Ink): void {
@@ -331,6 +342,10 @@ export class ChartView {
     if (this.made === "prices") candles(plot, this.columns, this.step, colours);
     bad(plot, this.columns, this.step, colours);
   }
+}
+
+function digitsOf(value: number): number {
+  return /\.(\d+)$/.exec(String(value))?.[1]?.length ?? 0;
 }
 
 /** A little room above and below; a flat line lies in the middle. */

@@ -14,12 +14,21 @@ export class FeedsView {
   private readonly list = el("ul", { class: "feed-list" });
   private readonly none = el("p", { class: "empty" }, "No feed yet. Send a record: ", el("code", {}, "ringfeed ingest sensors"));
   private readonly sum = el("span", { class: "sum" });
+  private revealed: string | undefined;
   private readonly entries = new Map<string, Entry>();
 
   constructor(private readonly model: Model) {
     const title = el("h2", { id: "feeds-title" }, "Feeds");
     this.root.append(el("div", { class: "head" }, title, this.sum), this.list, this.none);
     model.listen((news) => this.hear(news));
+  }
+
+  /** Where the list goes sideways, the chosen feed is brought in sight. */
+  private reveal(): void {
+    const chosen = this.model.feed && this.entries.get(this.model.feed)?.root;
+    if (!chosen || this.list.scrollWidth <= this.list.clientWidth) return;
+    const left = chosen.offsetLeft - this.list.offsetLeft;
+    if (left < this.list.scrollLeft || left + chosen.offsetWidth > this.list.scrollLeft + this.list.clientWidth) this.list.scrollLeft = left;
   }
 
   private hear(news: ReadonlySet<News>): void {
@@ -40,6 +49,8 @@ export class FeedsView {
       if (this.list.children[at] !== entry.root) this.list.insertBefore(entry.root, this.list.children[at] ?? null);
       entry.update(feed);
     });
+    if (news.has("want") || this.revealed !== this.model.feed) this.reveal();
+    this.revealed = this.model.feed;
   }
 
   private entry(name: string): Entry {
@@ -53,8 +64,8 @@ export class FeedsView {
     const button = el(
       "button",
       { type: "button", class: "feed", click: () => this.model.select(name) },
-      el("span", { class: "line" }, el("span", { class: "name" }, name), speed),
-      el("span", { class: "line small" }, kind, facts),
+      el("span", { class: "line" }, el("span", { class: "name" }, name), kind, speed),
+      el("span", { class: "line small" }, facts),
       ring,
       el("span", { class: "line small" }, span, lasting),
     );
@@ -62,21 +73,21 @@ export class FeedsView {
       set(button, "aria-current", this.model.feed === name ? "true" : undefined);
       say(kind, feed.kinds.join(", ") || "empty");
       say(speed, rate(feed.rate));
-      say(facts, facts_(feed));
+      say(facts, [plural(feed.keys, "key"), plural(feed.subscribers, "subscriber"), plural(feed.producers, "producer")].join(" · "));
       const part = Math.min(1, feed.bytes / Math.max(1, feed.maxBytes));
       fill.style.width = `${Math.max(part > 0 ? 1.5 : 0, part * 100).toFixed(2)}%`;
       say(span, `${count(feed.oldest)} … ${count(feed.next)}`);
-      say(lasting, `${percent(part)} of ${bytes(feed.maxBytes)}, lasts ${lasts(feed.lasts)}`);
+      say(lasting, feed.lasts === undefined ? `${percent(part)} of ${bytes(feed.maxBytes)}` : `lasts ${lasts(feed.lasts)}`);
       const last = feed.lastAppend === undefined ? "nothing yet" : `last record ${age(this.model.now() - feed.lastAppend)} ago`;
-      set(button, "title", `oldest offset ${count(feed.oldest)}, next ${count(feed.next)}; ring ${bytes(feed.bytes)}; ${last}`);
+      const filled = `${bytes(feed.bytes)} of ${bytes(feed.maxBytes)}, ${percent(part)}`;
+      set(button, "title", `oldest offset ${count(feed.oldest)}, next ${count(feed.next)}; ring ${filled}; ${last}`);
     };
     return { root: el("li", {}, button), update };
   }
 }
 
-function facts_({ keys, subscribers, producers }: FeedView): string {
-  const of = (n: number, one: string) => `${count(n)} ${one}${n === 1 ? "" : "s"}`;
-  return [of(keys, "key"), of(subscribers, "subscriber"), of(producers, "producer")].join(" · ");
+function plural(n: number, one: string): string {
+  return `${count(n)} ${one}${n === 1 ? "" : "s"}`;
 }
 
 function percent(part: number): string {

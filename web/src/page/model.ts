@@ -30,6 +30,8 @@ export type News = "status" | "feeds" | "ledger" | "values" | "charts" | "want";
 
 const PACES: Pace[] = ["full", 100, 250, 1_000, 10_000];
 const MAX_CHARTS = 8;
+/** How long charts of the address wait to know how long their bars should be. */
+const PACE_KNOWN_MILLIS = 800;
 
 export class Model {
   feeds: FeedView[] = [];
@@ -46,6 +48,7 @@ export class Model {
   private readonly link: Link;
   /** Keys of the address whose feed was not seen yet. */
   private remembered: string[] = [];
+  private remembersSince: number | undefined;
 
   constructor() {
     this.recall();
@@ -218,7 +221,14 @@ export class Model {
     this.want();
   }
 
+  /** As soon as it is known how fast the keys come, or that it will not be. */
   private reopen(): void {
+    this.remembersSince ??= performance.now();
+    const paced = [...this.rows.values()].some((row) => row.view.cadence !== undefined);
+    if (!paced && performance.now() - this.remembersSince < PACE_KNOWN_MILLIS) {
+      setTimeout(() => this.remembered.length > 0 && this.reopen(), PACE_KNOWN_MILLIS);
+      return;
+    }
     const known = new Set([...this.rows.values()].map((row) => row.view.key));
     const found = this.remembered.filter((key) => known.has(key));
     this.remembered = this.remembered.filter((key) => !known.has(key));

@@ -1,4 +1,5 @@
 // One row of the table of keys. Rows are reused as one scrolls.
+import type { RowView as View } from "../protocol.js";
 import { el, say, set } from "./dom.js";
 import type { Model, Row } from "./model.js";
 import { spark, type SparkInk } from "./spark.js";
@@ -13,7 +14,9 @@ export class RowView {
   private readonly name = el("bdi", { class: "label" });
   private readonly value = el("td", { class: "value num" });
   private readonly unit = el("td", { class: "unit" });
-  private readonly change = el("td", { class: "change num" });
+  private readonly difference = el("span");
+  private readonly percent = el("span", { class: "percent" });
+  private readonly change = el("td", { class: "change num" }, this.difference, this.percent);
   private readonly canvas = el("canvas", { class: "spark", "aria-hidden": true });
   private readonly quality = el("td", { class: "quality" });
   private readonly age = el("td", { class: "age num" });
@@ -50,8 +53,9 @@ export class RowView {
     const pressed = this.model.feed !== undefined && this.model.hasChart(this.model.feed, view.key);
     set(this.button, "aria-pressed", String(pressed));
     set(this.root, "data-kind", view.kind);
-    if (say(this.value, safe(view.text, 64)) && moved) this.flash(row.direction);
-    set(this.value, "title", view.text.length > 16 ? safe(view.text, 300) : undefined);
+    const shown = short(view, info?.decimals);
+    if (say(this.value, safe(shown, 64)) && moved) this.flash(row.direction);
+    set(this.value, "title", shown !== view.text || shown.length > 16 ? safe(view.text, 300) : undefined);
     say(this.unit, unit(info?.unit) || safe(info?.currency ?? "", 8));
     this.showChange(row);
     this.showQuality(row);
@@ -86,8 +90,9 @@ export class RowView {
     const first = values[0];
     const known = view.number !== undefined && first !== undefined && values.length > 1;
     const difference = known ? (view.number as number) - first : 0;
-    const percent = known && first !== 0 && view.kind !== "reading" ? ` ${((difference / Math.abs(first)) * 100).toFixed(2)} %` : "";
-    say(this.change, known ? change(difference, view.scale) + percent.replace(/ -/, " −") : "");
+    const relative = known && first !== 0 && view.kind !== "reading";
+    say(this.difference, known ? change(difference, Math.min(view.scale, 4)) : "");
+    say(this.percent, relative ? ` ${change((difference / Math.abs(first)) * 100, 2)} %` : "");
     set(this.change, "data-direction", known ? Math.sign(difference) : undefined);
     set(this.value, "data-direction", direction);
   }
@@ -101,8 +106,15 @@ export class RowView {
   private flash(direction: -1 | 0 | 1): void {
     if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
     const style = getComputedStyle(this.root);
-    const colour = style.getPropertyValue(direction > 0 ? "--up-wash" : direction < 0 ? "--down-wash" : "--wash");
+    const colour = style.getPropertyValue(direction > 0 ? "--up" : direction < 0 ? "--down" : "--accent");
     for (const animation of this.value.getAnimations()) animation.cancel();
-    this.value.animate([{ backgroundColor: colour }, { backgroundColor: "transparent" }], { duration: 700, easing: "ease-out" });
+    this.value.animate([{ color: colour }, {}], { duration: 400, easing: "ease-out" });
   }
+}
+
+/** Doubles that are longer than anybody reads lose their tail; the title has all of it. */
+function short({ kind, text, number, scale }: View, decimals: number | undefined): string {
+  if (kind !== "reading" || number === undefined || text.length <= 11 || !Number.isFinite(Number(text))) return text;
+  if (decimals !== undefined && decimals < scale) return number.toFixed(decimals);
+  return String(Number(number.toPrecision(8)));
 }

@@ -22,13 +22,16 @@ export class TableView {
   private readonly scroller = el("div", { class: "scroller", tabindex: 0, role: "group", "aria-label": "Keys, scrollable" });
   private readonly table = el("table", { "aria-labelledby": "keys-title" });
   private readonly body = el("tbody");
-  private readonly above = el("tr", { class: "spacer", "aria-hidden": true }, el("td", { colspan: 7 }));
-  private readonly below = el("tr", { class: "spacer", "aria-hidden": true }, el("td", { colspan: 7 }));
+  private readonly above = el("tr", { class: "spacer", "aria-hidden": true }, el("td"));
+  private readonly below = el("tr", { class: "spacer", "aria-hidden": true }, el("td"));
   private readonly none = el("p", { class: "empty" });
   private readonly heads = new Map<Column, HTMLTableCellElement>();
   private pool: RowView[] = [];
   private rows: Row[] = [];
   private sort: { by: Column; direction: 1 | -1 } = { by: "key", direction: 1 };
+  /** Where each row is by its key. */
+  private places = new Map<string, number>();
+  private placed: Map<string, Row> | undefined;
   private hovered = false;
   private focused = false;
   private pinned = false;
@@ -68,8 +71,8 @@ export class TableView {
 
   private build(): void {
     const head = el("tr", { "aria-rowindex": 1 });
-    const column = (label: string, name: string, sorts?: Column) => {
-      const cell = el("th", { scope: "col", class: name });
+    const column = (label: string, name: string, sorts?: Column, title?: string) => {
+      const cell = el("th", { scope: "col", class: name, title });
       if (sorts) {
         cell.append(el("button", { type: "button", click: () => this.sortBy(sorts) }, label));
         this.heads.set(sorts, cell);
@@ -79,8 +82,8 @@ export class TableView {
     column("Key", "key", "key");
     column("Last", "value num", "value");
     column("Unit", "unit");
-    column("Change", "change num", "change");
-    column("Trend", "trend");
+    column("Change", "change num", "change", "Since the left end of the trend");
+    column("Trend", "trend", undefined, "The last 48 values");
     column("Quality", "quality", "quality");
     column("Age", "age num", "age");
     this.body.append(this.above, this.below);
@@ -139,6 +142,7 @@ export class TableView {
     const { feed, rows } = this.model;
     say(this.title, feed ?? "Keys");
     const wanted = this.filter.value.trim().toLowerCase();
+    if (this.places.size !== rows.size || this.placed !== rows) this.order(rows);
     this.rows = [...rows.values()].filter((row) => this.matches(row, wanted));
     this.rows.sort((a, b) => this.compare(a, b));
     const of = this.rows.length === rows.size ? "" : ` of ${count(rows.size)}`;
@@ -147,7 +151,17 @@ export class TableView {
     say(this.none, rows.size > 0 ? "No key matches the filter." : feed ? "Nothing came yet." : "");
     set(this.table, "aria-rowcount", this.rows.length + 1);
     set(this.root, "data-quality", this.rows.some((row) => row.view.quality !== "good"));
+    set(this.root, "data-wide", this.rows.some((row) => row.view.kind === "quote" || row.view.kind === "status"));
+    set(this.root, "data-relative", this.rows.some((row) => row.view.kind !== "reading" && row.view.kind !== "status"));
     this.place();
+  }
+
+  /** Keys as people count: pi2 before pi10. Keys only come and go, so this is rare. */
+  private order(rows: Map<string, Row>): void {
+    const collator = new Intl.Collator("en", { numeric: true });
+    const sorted = [...rows.values()].sort((a, b) => collator.compare(a.view.key, b.view.key) || collator.compare(a.view.kind, b.view.kind));
+    this.places = new Map(sorted.map((row, i) => [row.id, i]));
+    this.placed = rows;
   }
 
   private matches({ view }: Row, wanted: string): boolean {
@@ -159,10 +173,10 @@ export class TableView {
 
   private compare(a: Row, b: Row): number {
     const { by, direction } = this.sort;
-    const byKey = a.view.key < b.view.key ? -1 : a.view.key > b.view.key ? 1 : a.view.kind < b.view.kind ? -1 : 1;
-    if (by === "key") return direction * byKey;
+    const order = (this.places.get(a.id) ?? 0) - (this.places.get(b.id) ?? 0);
+    if (by === "key") return direction * order;
     const difference = measure(a, by) - measure(b, by);
-    return difference ? direction * difference : byKey;
+    return difference ? direction * difference : order;
   }
 
   private sortBy(by: Column): void {

@@ -31,7 +31,7 @@ export function count(n: number | bigint): string {
 }
 
 export function rate(perSecond: number): string {
-  if (perSecond === 0) return "0/s";
+  if (perSecond < 0.005) return "0/s";
   if (perSecond < 10) return `${perSecond.toFixed(perSecond < 1 ? 2 : 1)}/s`;
   return `${count(Math.round(perSecond))}/s`;
 }
@@ -85,6 +85,20 @@ export function time(seconds: number, step: number): string {
   const text = new Date(seconds * 1_000).toISOString();
   if (step % 86_400 === 0) return text.slice(0, 10);
   return `${text.slice(0, 10)} ${text.slice(11, step % 60 === 0 ? 16 : 19)}`;
+}
+
+/** Of an axis of times, so many seconds apart: the time, and below it the day where a new one begins. */
+export function ticks(splits: readonly number[], step: number): string[] {
+  let day = "";
+  return splits.map((at) => {
+    const text = new Date(at * 1_000).toISOString();
+    const before = day;
+    day = text.slice(0, 10);
+    if (step >= 360 * 86_400) return day.slice(0, 4);
+    if (step >= 86_400) return day.slice(0, 4) === before.slice(0, 4) ? day.slice(5) : `${day.slice(5)}\n${day.slice(0, 4)}`;
+    const clock = text.slice(11, step < 60 ? 19 : 16);
+    return day === before ? clock : `${clock}\n${day}`;
+  });
 }
 
 /** With so many digits behind the point, a sign, and thin groups. */
