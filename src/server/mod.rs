@@ -7,6 +7,7 @@ mod page;
 mod prometheus;
 mod routes;
 mod serve;
+mod web;
 
 pub use config::{
     AuthConfig, ClientAuth, Config, ConfigError, EngineKind, FeedsConfig, FlagConfig, GrantConfig,
