@@ -22,7 +22,9 @@ export interface Want {
 }
 
 export type ToEngine =
-  | { type: "hello"; base: string; token: string | undefined; lock: string | undefined }
+  | { type: "hello"; base: string; token: string | undefined }
+  /** The page holds this lock for as long as it lives. */
+  | { type: "lock"; name: string }
   | { type: "want"; want: Want }
   /** The page is ready for the next delta. */
   | { type: "pull" }

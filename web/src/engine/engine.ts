@@ -58,10 +58,14 @@ export class Engine {
   private hear(page: Page, message: ToEngine): void {
     switch (message.type) {
       case "hello":
-        return this.hello(page, message.base, message.token, message.lock);
+        return this.hello(message.base, message.token);
+      case "lock":
+        // A page that is gone without a word lets go of it.
+        return void navigator.locks.request(message.name, () => this.leave(page));
       case "want":
         page.want = message.want;
-        return this.select();
+        this.select();
+        return page.waiting ? this.push(page) : undefined;
       case "pull":
         page.waiting = true;
         return this.push(page);
@@ -80,13 +84,11 @@ export class Engine {
     }
   }
 
-  private hello(page: Page, base: string, token: string | undefined, lock: string | undefined): void {
+  private hello(base: string, token: string | undefined): void {
     this.token ??= token;
-    // A page that is gone without a word lets go of its lock.
-    if (lock && "locks" in navigator) void navigator.locks.request(lock, () => this.leave(page));
     if (this.client) return;
     this.client = new RingfeedClient({ baseUrl: base, token: () => this.token });
-    this.feeds.start(this.client, () => this.pushAll());
+    this.feeds.start(this.client, () => this.listed());
     this.begin();
     setInterval(() => this.pushAll(), 1_000);
   }
@@ -151,6 +153,14 @@ export class Engine {
 
   private mayNeedToken(error: ConnectError): void {
     if (error.code === Code.Unauthenticated) this.say({ phase: "unauthenticated", why: error.rawMessage });
+    else if (Object.keys(this.selectors).length === 0) this.say({ phase: "waiting", why: error.rawMessage });
+  }
+
+  /** The list of feeds came: where nothing is followed, that is all there is to be connected to. */
+  private listed(): void {
+    const nothing = Object.keys(this.selectors).length === 0;
+    if (nothing && this.status.phase !== "live") this.say({ phase: "live", why: "", retryAt: undefined, caughtUp: true });
+    this.pushAll();
   }
 
   private take(event: FeedEvent): void {

@@ -19,6 +19,7 @@ export class FeedsView {
 
   constructor(private readonly model: Model) {
     const title = el("h2", { id: "feeds-title" }, "Feeds");
+    this.none.hidden = true;
     this.root.append(el("div", { class: "head" }, title, this.sum), this.list, this.none);
     model.listen((news) => this.hear(news));
   }
@@ -34,7 +35,7 @@ export class FeedsView {
   private hear(news: ReadonlySet<News>): void {
     if (!news.has("feeds") && !news.has("want")) return;
     const { feeds } = this.model;
-    this.none.hidden = feeds.length > 0 || this.model.status.phase !== "live";
+    this.none.hidden = feeds.length > 0 || !news.has("feeds");
     const total = feeds.reduce((sum, feed) => sum + feed.rate, 0);
     say(this.sum, feeds.length > 0 ? `${count(feeds.length)} · ${rate(total)}` : "");
     const names = new Set(feeds.map((feed) => feed.name));

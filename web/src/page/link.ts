@@ -69,7 +69,8 @@ export class Link {
     };
     const base = new URL(".", location.href).href.replace(/\/$/, "");
     const token = sessionStorage.getItem(TOKEN) ?? undefined;
-    port.postMessage({ type: "hello", base, token, lock: lock() });
+    port.postMessage({ type: "hello", base, token });
+    live(port);
     port.postMessage({ type: "pull" });
     return port;
   }
@@ -85,10 +86,12 @@ export class Link {
   }
 }
 
-/** The name of a lock that this page holds as long as it lives. */
-function lock(): string | undefined {
-  if (!("locks" in navigator)) return undefined;
+/** Holds a lock for as long as the page lives, and says so once it does. */
+function live(port: MessagePort): void {
+  if (!("locks" in navigator)) return;
   const name = `ringfeed-${crypto.randomUUID()}`;
-  void navigator.locks.request(name, () => new Promise(() => {}));
-  return name;
+  void navigator.locks.request(name, () => {
+    port.postMessage({ type: "lock", name });
+    return new Promise(() => {});
+  });
 }

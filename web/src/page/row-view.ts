@@ -5,6 +5,7 @@ import type { Model, Row } from "./model.js";
 import { spark, type SparkInk } from "./spark.js";
 import { age, change, safe, unit } from "./text.js";
 
+const MOVED_MILLIS = 350;
 const QUALITY = { good: "", uncertain: "uncertain", bad: "bad" };
 
 export class RowView {
@@ -22,6 +23,8 @@ export class RowView {
   private readonly age = el("td", { class: "age num" });
   private row: Row | undefined;
   private drawn = -1;
+  /** When its value last changed; 0: not of late. */
+  private moved = 0;
 
   constructor(
     private readonly model: Model,
@@ -63,6 +66,10 @@ export class RowView {
     if (other || row.version !== this.drawn) this.draw();
   }
 
+  get sparkSize(): { width: number; height: number } {
+    return { width: this.canvas.clientWidth, height: this.canvas.clientHeight };
+  }
+
   draw(): void {
     if (!this.row) return;
     this.drawn = this.row.version;
@@ -86,7 +93,7 @@ export class RowView {
     set(this.button, "title", "Show or hide its chart");
   }
 
-  private showChange({ view, spark: values, direction }: Row): void {
+  private showChange({ view, spark: values }: Row): void {
     const first = values[0];
     const known = view.number !== undefined && first !== undefined && values.length > 1;
     const difference = known ? (view.number as number) - first : 0;
@@ -94,7 +101,6 @@ export class RowView {
     say(this.difference, known ? change(difference, Math.min(view.scale, 4)) : "");
     say(this.percent, relative ? ` ${change((difference / Math.abs(first)) * 100, 2)} %` : "");
     set(this.change, "data-direction", known ? Math.sign(difference) : undefined);
-    set(this.value, "data-direction", direction);
   }
 
   private showQuality({ view }: Row): void {
@@ -103,12 +109,17 @@ export class RowView {
     set(this.root, "data-quality", view.quality);
   }
 
+  /** For a moment, without an animation: many of them would keep the page painting all the time. */
   private flash(direction: -1 | 0 | 1): void {
-    if (matchMedia("(prefers-reduced-motion: reduce)").matches) return;
-    const style = getComputedStyle(this.root);
-    const colour = style.getPropertyValue(direction > 0 ? "--up" : direction < 0 ? "--down" : "--accent");
-    for (const animation of this.value.getAnimations()) animation.cancel();
-    this.value.animate([{ color: colour }, {}], { duration: 400, easing: "ease-out" });
+    set(this.value, "data-moved", direction);
+    this.moved = performance.now();
+  }
+
+  /** Ends the moment. */
+  settle(now: number): void {
+    if (this.moved === 0 || now - this.moved < MOVED_MILLIS) return;
+    this.moved = 0;
+    set(this.value, "data-moved", undefined);
   }
 }
 

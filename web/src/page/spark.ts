@@ -1,14 +1,17 @@
 // A line as high as a row of the table.
 
+/** Colours, and the size in CSS pixels: asked for once, as an answer may cost a layout of the page. */
 export interface SparkInk {
   line: string;
   dot: string;
+  width: number;
+  height: number;
 }
 
 export function spark(canvas: HTMLCanvasElement, values: readonly number[], ink: SparkInk): void {
   const ratio = devicePixelRatio || 1;
-  const width = Math.round(canvas.clientWidth * ratio);
-  const height = Math.round(canvas.clientHeight * ratio);
+  const width = Math.round(ink.width * ratio);
+  const height = Math.round(ink.height * ratio);
   if (width === 0 || height === 0) return;
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const pen = canvas.getContext("2d");

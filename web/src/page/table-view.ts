@@ -9,7 +9,7 @@ import { count } from "./text.js";
 type Column = "key" | "value" | "change" | "quality" | "age";
 
 /** Between two drawings of the values. */
-const DRAW_MILLIS = 150;
+const DRAW_MILLIS = 200;
 const EXTRA_ROWS = 4;
 
 export class TableView {
@@ -38,7 +38,8 @@ export class TableView {
   private waiting = 0;
   private dirty = false;
   private height = 0;
-  private ink: SparkInk = { line: "#888", dot: "#888" };
+  private free = 0;
+  private ink: SparkInk = { line: "#888", dot: "#888", width: 0, height: 0 };
 
   constructor(private readonly model: Model) {
     this.build();
@@ -51,7 +52,7 @@ export class TableView {
   /** The colours changed. */
   recolour(): void {
     const style = getComputedStyle(this.root);
-    this.ink = { line: style.getPropertyValue("--spark"), dot: style.getPropertyValue("--accent") };
+    this.ink = { ...this.ink, line: style.getPropertyValue("--spark"), dot: style.getPropertyValue("--accent") };
     for (const row of this.pool) row.draw();
   }
 
@@ -90,7 +91,7 @@ export class TableView {
     this.table.append(el("thead", {}, head), this.body);
     this.scroller.append(this.table);
     const tools = el("div", { class: "tools" }, this.filter, this.pause);
-    this.root.append(el("div", { class: "head" }, this.title, this.shown, tools), this.held, this.scroller, this.none);
+    this.root.append(el("div", { class: "head" }, this.title, this.shown, tools), this.held, this.none, this.scroller);
     this.filter.addEventListener("input", () => this.refresh());
     this.pause.addEventListener("click", () => this.togglePause());
     this.scroller.addEventListener("scroll", () => this.place(), { passive: true });
@@ -132,8 +133,9 @@ export class TableView {
     const waiting = this.waiting > 0 ? `, ${count(this.waiting)} update${this.waiting === 1 ? "" : "s"} waiting` : "";
     say(this.held, why + (why ? waiting : ""));
     set(this.root, "data-held", this.isHeld);
-    if (!this.dirty || this.isHeld) return;
-    this.refresh();
+    if (this.dirty && !this.isHeld) this.refresh();
+    const now = performance.now();
+    for (const row of this.pool) row.settle(now);
   }
 
   /** Takes what there is: which rows, in which order, and draws them. */
@@ -195,6 +197,7 @@ export class TableView {
 
   private resized(): void {
     this.height = 0;
+    this.free = this.scroller.clientHeight;
     this.place();
     for (const row of this.pool) row.draw();
   }
@@ -203,7 +206,7 @@ export class TableView {
   private place(): void {
     if (this.height === 0) this.measureRow();
     const { height } = this;
-    const free = this.scroller.clientHeight || innerHeight;
+    const free = this.free || innerHeight;
     const first = Math.max(0, Math.floor(this.scroller.scrollTop / height) - EXTRA_ROWS);
     const last = Math.min(this.rows.length, first + Math.ceil(free / height) + 2 * EXTRA_ROWS);
     while (this.pool.length < last - first) this.grow();
@@ -226,8 +229,11 @@ export class TableView {
   private measureRow(): void {
     if (this.pool.length === 0) this.grow();
     const row = this.pool[0] as RowView;
+    const { hidden } = row.root;
     row.root.hidden = false;
     this.height = row.root.getBoundingClientRect().height || 30;
+    this.ink = { ...this.ink, ...row.sparkSize };
+    row.root.hidden = hidden;
   }
 
   /** Arrows go from key to key. */
