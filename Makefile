@@ -7,12 +7,12 @@ COMPONENTS := tests/components
 # What `make fuzz` feeds, and for how long.
 FUZZ ?= scan
 FUZZ_SECONDS ?= 600
-STEPS := install fmt clippy tests-built rust proto clients grpc-web
+STEPS := install web fmt clippy tests-built rust proto clients grpc-web typescript page
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web proto-release clean
+.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web typescript page proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -20,17 +20,17 @@ help: ## List the targets
 demo: web ## Build, and see the product on real stock and sensor data until Ctrl-C
 	cargo run --release -- demo $(DEMO)
 
-web: ## Build the page, where there is one
-	@if [ -f web/package.json ] && command -v npm >/dev/null; \
-	then cd web && npm ci --no-audit --no-fund && npm run build; \
-	else echo "no page to build: the server shows its plain status page"; fi
+web: ## Build the page, for the server that is built after it
+	@if command -v npm >/dev/null; \
+	then $(STEP) web npm --prefix web run --silent install-and-build; \
+	else echo "no npm: the server shows its plain status page"; fi
 
 build: ## Build the server and the command line: target/release/ringfeed
 	@$(STEP) build cargo build --release
 
 # The tests' own dependencies switch features of shared ones on, so a plain build beside them would
 # compile most crates twice. This makes target/release/ringfeed as well.
-tests-built:
+tests-built: web
 	@$(STEP) build cargo test --release --no-run
 
 test: ## Install what the tests need, then run every check and test
@@ -70,7 +70,7 @@ proto: # Against the image of what clients were last told to build with
 proto-release: ## Take proto/ as what later versions must stay compatible with
 	buf build proto --exclude-source-info -o proto/released.binpb
 
-components: clients grpc-web
+components: clients grpc-web typescript page
 
 clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
 	@$(STEP) clients pytest $(COMPONENTS)
@@ -78,5 +78,14 @@ clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the command
 grpc-web: tests-built
 	@$(STEP) grpc-web npm --prefix $(COMPONENTS)/node test
 
+typescript: web # The client's own tests, and its package in a project of somebody else
+	@$(STEP) typescript npm --prefix clients/typescript test
+	@$(STEP) packed npm --prefix $(COMPONENTS)/typescript test
+
+page: tests-built # The page in Chromium, against the server
+	@$(STEP) page npm --prefix $(COMPONENTS)/web test
+
 clean: ## Remove what was built and installed
-	rm -rf target $(TOOLS) $(COMPONENTS)/node/node_modules $(COMPONENTS)/node/generated
+	rm -rf target $(TOOLS) $(COMPONENTS)/*/node_modules $(COMPONENTS)/node/generated
+	rm -rf web/node_modules web/dist/assets web/dist/index.html
+	cd clients/typescript && rm -rf node_modules src/generated dist build

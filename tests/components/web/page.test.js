@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { after, before, test } from "node:test";
 import { figure, launch, open, painted, rows, until, untilFigure, untilRows } from "./page.js";
+import { guarded } from "./guarded.js";
 import { Server } from "./server.js";
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
@@ -297,6 +298,33 @@ test("two tabs share one subscription", async () => {
   await one.bringToFront();
   await one.waitForFunction(() => !document.querySelector(".state").title.includes("tabs share"));
   await context.close();
+});
+
+test("a server that wants a token is given one: refused, then accepted, kept over a reload", async () => {
+  const front = await guarded(server, "right");
+  try {
+    await visit(
+      "#feed=stocks.daily",
+      async (page) => {
+        const field = page.getByLabel("Token");
+        await field.fill("wrong");
+        await until(page, "Token wanted");
+        await page.getByRole("button", { name: "Connect" }).click();
+        await page.getByText("The server does not accept this token").waitFor();
+        await field.fill("right");
+        await field.press("Enter");
+        await until(page, "Live");
+        assert.equal((await untilRows(page, 5)).AAPL.value, "430.47");
+        assert.equal(await field.count(), 0);
+        await page.reload();
+        await until(page, "Live");
+        await untilRows(page, 5);
+      },
+      { of: front },
+    );
+  } finally {
+    front.end();
+  }
 });
 
 test("what the page is made of is cached for ever, the page itself is asked for again", async () => {
