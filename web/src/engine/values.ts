@@ -7,6 +7,8 @@ import { info, millis, type Said, said } from "./read.js";
 interface Row {
   said: Said;
   version: number;
+  /** The least it was seen to be: what a fidelity leaves out makes it seem longer. */
+  cadence: number | undefined;
   points: { number: number; event: bigint; offset: bigint; version: number }[];
 }
 
@@ -71,7 +73,7 @@ export class Values {
       points.push({ number: one.number, event: one.event, offset: one.offset, version: this.version });
       if (points.length > SPARK_POINTS) points.shift();
     }
-    this.rows.set(id, { said: one, version: this.version, points });
+    this.rows.set(id, { said: one, version: this.version, cadence: row?.cadence, points });
   }
 
   private putBefore(id: string, list: Said[]): void {
@@ -84,6 +86,7 @@ export class Values {
     // The page is sent all of them, as if it had none.
     for (const point of row.points) point.version = version;
     row.points = [...points, ...row.points].slice(-SPARK_POINTS);
+    row.cadence = cadence(row.points.map((point) => point.event));
     row.version = version;
   }
 }
@@ -97,10 +100,14 @@ function isBefore(one: Said, other: Said): boolean {
   return one.event === other.event ? one.offset < other.offset : one.event < other.event;
 }
 
-function view({ said: one, points }: Row, seen: number): RowView {
+function view(row: Row, seen: number): RowView {
+  const { said: one, points } = row;
   const { event, ...rest } = one;
+  const now = cadence(points.map((point) => point.event));
+  row.cadence = Math.min(row.cadence ?? Infinity, now ?? Infinity);
+  const pace = Number.isFinite(row.cadence) ? row.cadence : undefined;
   const fresh = points.filter((point) => point.version > seen).map((point) => point.number);
-  return { ...rest, event: millis(event), points: fresh, cadence: cadence(points.map((point) => point.event)) };
+  return { ...rest, event: millis(event), points: fresh, cadence: pace };
 }
 
 /** The median time between events, in milliseconds. */

@@ -243,14 +243,17 @@ export class ChartView {
     const sample = this.history.bars.slice(-60);
     const values = sample.flatMap((bar) => (this.history.isReading ? [bar.l, bar.h] : [bar.o, bar.c]));
     const sorted = values.map(digitsOf).sort((a, b) => a - b);
-    return sorted[sorted.length >> 1] ?? 0;
+    return Math.min(sorted[sorted.length >> 1] ?? 0, 8);
   }
 
   /** As many digits as usual, and none cut off but of a mean. */
   private number(value: number, how: "exact" | "mean" = "exact"): string {
     if (Number.isNaN(value)) return "–";
     const usual = this.digits();
-    return value.toFixed(how === "mean" ? usual + 1 : Math.min(Math.max(usual, digitsOf(value)), 12));
+    if (how === "mean") return value.toFixed(usual + 1);
+    // What binary fractions leave behind is no digit of the value.
+    const digits = digitsOf(value);
+    return digits > 10 ? String(Number(value.toPrecision(10))) : value.toFixed(Math.max(usual, digits));
   }
 
   /** The bar under the pointer, or the newest one. */

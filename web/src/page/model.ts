@@ -31,7 +31,7 @@ export type News = "status" | "feeds" | "ledger" | "values" | "charts" | "want";
 const PACES: Pace[] = ["full", 100, 250, 1_000, 10_000];
 const MAX_CHARTS = 8;
 /** How long charts of the address wait to know how long their bars should be. */
-const PACE_KNOWN_MILLIS = 800;
+const PACE_KNOWN_MILLIS = 1_500;
 
 export class Model {
   feeds: FeedView[] = [];
@@ -49,6 +49,7 @@ export class Model {
   /** Keys of the address whose feed was not seen yet. */
   private remembered: string[] = [];
   private remembersSince: number | undefined;
+  private reopens: ReturnType<typeof setTimeout> | undefined;
 
   constructor() {
     this.recall();
@@ -221,17 +222,18 @@ export class Model {
     this.want();
   }
 
-  /** As soon as it is known how fast the keys come, or that it will not be. */
+  /** Each as soon as it is known how fast it comes, or that it will not be. */
   private reopen(): void {
     this.remembersSince ??= performance.now();
-    const paced = [...this.rows.values()].some((row) => row.view.cadence !== undefined);
-    if (!paced && performance.now() - this.remembersSince < PACE_KNOWN_MILLIS) {
-      setTimeout(() => this.remembered.length > 0 && this.reopen(), PACE_KNOWN_MILLIS);
-      return;
-    }
-    const known = new Set([...this.rows.values()].map((row) => row.view.key));
+    const late = performance.now() - this.remembersSince > PACE_KNOWN_MILLIS;
+    const rows = [...this.rows.values()].filter((row) => late || row.view.cadence !== undefined);
+    const known = new Set(rows.map((row) => row.view.key));
     const found = this.remembered.filter((key) => known.has(key));
     this.remembered = this.remembered.filter((key) => !known.has(key));
+    if (!late && this.remembered.length > 0) {
+      clearTimeout(this.reopens);
+      this.reopens = setTimeout(() => this.reopen(), PACE_KNOWN_MILLIS);
+    }
     for (const key of found) {
       if (this.feed && !this.hasChart(this.feed, key)) this.toggleChart(this.feed, key);
     }
@@ -249,7 +251,7 @@ export const INTERVALS = [1, 5, 15, 60, 300, 900, 3_600, 14_400, 86_400, 604_800
 
 /** Bars that hold a few records each: one of bars, some of everything else. */
 function intervalFor({ kind, cadence }: RowView, info: InfoView | undefined): number {
-  const usual = cadence ?? info?.expected ?? 15_000;
+  const usual = cadence ?? info?.expected ?? (kind === "bar" ? 86_400_000 : 15_000);
   const wanted = kind === "bar" ? usual : usual * 4;
   return INTERVALS.find((seconds) => seconds * 1_000 >= wanted) ?? 2_592_000;
 }

@@ -98,7 +98,7 @@ export class RowView {
     const known = view.number !== undefined && first !== undefined && values.length > 1;
     const difference = known ? (view.number as number) - first : 0;
     const relative = known && first !== 0 && view.kind !== "reading";
-    say(this.difference, known ? change(difference, Math.min(view.scale, 4)) : "");
+    say(this.difference, known ? change(difference, digitsFor(difference, view.scale)) : "");
     say(this.percent, relative ? ` ${change((difference / Math.abs(first)) * 100, 2)} %` : "");
     set(this.change, "data-direction", known ? Math.sign(difference) : undefined);
   }
@@ -121,6 +121,12 @@ export class RowView {
     this.moved = 0;
     set(this.value, "data-moved", undefined);
   }
+}
+
+/** A change is read at a glance: four digits in front of the point leave no need for many behind it. */
+function digitsFor(difference: number, scale: number): number {
+  const size = Math.abs(difference);
+  return Math.min(scale, size >= 100 ? 2 : size >= 10 ? 3 : 4);
 }
 
 /** Doubles that are longer than anybody reads lose their tail; the title has all of it. */

@@ -154,8 +154,14 @@ export class TableView {
     set(this.table, "aria-rowcount", this.rows.length + 1);
     set(this.root, "data-quality", this.rows.some((row) => row.view.quality !== "good"));
     set(this.root, "data-wide", this.rows.some((row) => row.view.kind === "quote" || row.view.kind === "status"));
+    set(this.root, "data-stale", this.rows.some((row) => this.isStale(row)));
     set(this.root, "data-relative", this.rows.some((row) => row.view.kind !== "reading" && row.view.kind !== "status"));
     this.place();
+  }
+
+  private isStale({ view }: Row): boolean {
+    const expected = this.model.infos.get(view.key)?.expected;
+    return expected !== undefined && this.model.now() - view.ingest > 3 * expected;
   }
 
   /** Keys as people count: pi2 before pi10. Keys only come and go, so this is rare. */
