@@ -11,7 +11,7 @@ class Script {
   constructor(private readonly calls: Step[][]) {}
   readonly subscribe = (request: SubscribeRequest, options?: { signal?: AbortSignal }) => {
     this.requests.push(request);
-    const steps = this.calls[this.requests.length - 1] ?? ["hang"];
+    const steps = this.calls[this.requests.length - 1] ?? [new ConnectError("the script is over", Code.FailedPrecondition)];
     return (async function* () {
       for (const step of steps) {
         if (step instanceof ConnectError) throw step;
