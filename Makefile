@@ -7,12 +7,12 @@ COMPONENTS := tests/components
 # What `make fuzz` feeds, and for how long.
 FUZZ ?= scan
 FUZZ_SECONDS ?= 600
-STEPS := install web fmt clippy tests-built rust proto clients grpc-web typescript page
+STEPS := install fmt clippy tests-built rust proto clients grpc-web grafana
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web typescript page proto-release clean
+.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web grafana typescript page proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -30,7 +30,7 @@ build: ## Build the server and the command line: target/release/ringfeed
 
 # The tests' own dependencies switch features of shared ones on, so a plain build beside them would
 # compile most crates twice. This makes target/release/ringfeed as well.
-tests-built: web
+tests-built:
 	@$(STEP) build cargo test --release --no-run
 
 test: ## Install what the tests need, then run every check and test
@@ -70,7 +70,7 @@ proto: # Against the image of what clients were last told to build with
 proto-release: ## Take proto/ as what later versions must stay compatible with
 	buf build proto --exclude-source-info -o proto/released.binpb
 
-components: clients grpc-web typescript page
+components: clients grpc-web grafana
 
 clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
 	@$(STEP) clients pytest $(COMPONENTS)
@@ -82,8 +82,12 @@ typescript: web # The client's own tests, and its package in a project of somebo
 	@$(STEP) typescript npm --prefix clients/typescript test
 	@$(STEP) packed npm --prefix $(COMPONENTS)/typescript test
 
-page: tests-built # The page in Chromium, against the server
+page: web tests-built # The page in Chromium, against the server
+	@PAGE=1 $(STEP) install $(COMPONENTS)/install $(TOOLS)
 	@$(STEP) page npm --prefix $(COMPONENTS)/web test
+
+grafana: # Dashboards against Grafana's types, compose.yaml against the Compose schema
+	@$(STEP) grafana npm --prefix $(COMPONENTS)/grafana test
 
 clean: ## Remove what was built and installed
 	rm -rf target $(TOOLS) $(COMPONENTS)/*/node_modules $(COMPONENTS)/node/generated

@@ -1,10 +1,12 @@
 //! What the hot paths allocate, counted: one test a path. A count does not move with the machine.
 
+mod around;
 mod samples;
 
 use std::{hint::black_box, sync::Arc};
 
 use allocation_counter::measure;
+use around::{Bed, Layers};
 use futures_util::FutureExt as _;
 use prost::Message as _;
 use ringfeed::{
@@ -18,6 +20,7 @@ use ringfeed::{
     },
     store::MemoryEngine,
 };
+use tokio::runtime::Builder;
 
 const LIMITS: Limits = Limits {
     record_bytes: 60_000,
@@ -110,10 +113,14 @@ async fn hub_of(records: &[Vec<u8>]) -> (Arc<Hub>, Arc<Feed>) {
     let hub = Hub::open(engine, HubOptions::default()).expect("it opens");
     let name = "stocks".parse().expect("a name");
     let feed = hub.create_feed(name, None, None).await.expect("a feed");
-    let pending = hub.append(&feed, checked(&feed, None, records)).await;
+    append(&hub, &feed, records).await;
+    (hub, feed)
+}
+
+async fn append(hub: &Arc<Hub>, feed: &Arc<Feed>, records: &[Vec<u8>]) {
+    let pending = hub.append(feed, checked(feed, None, records)).await;
     let ack = pending.expect("taken").ack().await.expect("stored");
     assert_eq!(ack.stored, records.len() as u64);
-    (hub, feed)
 }
 
 async fn follow(hub: &Arc<Hub>, feed: &Arc<Feed>) -> Follower {
@@ -190,4 +197,47 @@ async fn a_message_is_made_with_a_few_allocations_and_taken_by_others_with_none(
     };
     assert_eq!(few, many);
     assert!(many < 32, "{many}");
+}
+
+/// Allocations for each 1,000 messages of a call that goes on for long. The threads behind the hub
+/// come in time or not, which moves the count a little: the least of several counts.
+macro_rules! per_thousand {
+    ($layers:expr, $call:ident) => {{
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let bed = runtime.block_on(Bed::new($layers));
+        let mut call = runtime.block_on(bed.$call());
+        runtime.block_on(call.go(200));
+        let counts = (0..5).map(|_| allocations(|| runtime.block_on(call.go(1_000))));
+        counts.min().expect("some counts")
+    }};
+}
+
+/// What the count moves by itself; a layer that allocates for a message makes it 1,000 more.
+const NOISE: u64 = 20;
+
+macro_rules! layers_allocate_nothing_for_a_message {
+    ($name:ident, $call:ident) => {
+        #[test]
+        fn $name() {
+            let off = per_thousand!(Layers::Off, $call);
+            let on = per_thousand!(Layers::On, $call);
+            eprintln!("{}: {off} bare, {on} with layers", stringify!($call));
+            assert!(off > 1_000, "the counter counts: {off}");
+            assert!(on <= off + NOISE, "{on} with layers, {off} without");
+        }
+    };
+}
+
+layers_allocate_nothing_for_a_message!(layers_allocate_nothing_for_a_message_of_ingest, ingest);
+layers_allocate_nothing_for_a_message!(layers_allocate_nothing_for_a_message_of_publish, publish);
+layers_allocate_nothing_for_a_message!(layers_allocate_nothing_for_a_response, subscribe);
+layers_allocate_nothing_for_a_message!(layers_allocate_nothing_for_a_message_of_session, session);
+
+#[tokio::test]
+async fn an_upload_through_all_layers_is_stored() {
+    let bed = Bed::new(Layers::On).await;
+    let mut ingest = bed.ingest().await;
+    ingest.go(100).await;
+    ingest.end(100).await;
 }

@@ -5,7 +5,7 @@ use std::{fs, path::PathBuf, str::FromStr, time::Duration};
 use anyhow::Context as _;
 use clap::Args;
 
-use super::exit::Usage;
+use super::{exit::Usage, telemetry::TelemetryArgs};
 use crate::client::{ConnectOptions, TlsOptions, Token};
 
 /// Where the server is, and who we are to it.
@@ -29,6 +29,14 @@ pub(super) struct ConnectArgs {
         hide_env_values = true
     )]
     pub(super) token: Option<Token>,
+    /// File with the bearer token; read again when it changes, so that it can be replaced meanwhile
+    #[arg(
+        long,
+        env = "RINGFEED_TOKEN_FILE",
+        value_name = "FILE",
+        conflicts_with = "token"
+    )]
+    pub(super) token_file: Option<PathBuf>,
     /// PEM file of the certificates to trust; https:// needs it
     #[arg(long, env = "RINGFEED_TLS_CA", value_name = "FILE")]
     pub(super) tls_ca: Option<PathBuf>,
@@ -51,6 +59,8 @@ pub(super) struct ConnectArgs {
     /// Name in the server's certificate, if it is not the endpoint's host
     #[arg(long, env = "RINGFEED_TLS_DOMAIN", value_name = "NAME")]
     pub(super) tls_domain: Option<String>,
+    #[command(flatten)]
+    pub(super) telemetry: TelemetryArgs,
 }
 
 impl ConnectArgs {
@@ -63,6 +73,7 @@ impl ConnectArgs {
         Ok(ConnectOptions {
             endpoints: self.endpoint.clone(),
             token: self.token.clone(),
+            token_file: self.token_file.clone(),
             tls: TlsOptions {
                 ca: self.tls_ca.as_ref().map(read).transpose()?,
                 identity: cert.zip(key),

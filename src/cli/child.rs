@@ -37,11 +37,13 @@ pub(super) struct ServerChild {
 }
 
 impl ServerChild {
-    /// Starts a server, with `flags` of `serve` on top, and waits until it serves.
+    /// Starts a server, with `flags` of `serve` on top of `settings` from the environment, and
+    /// waits until it serves.
     pub(super) async fn start(
         dir: &Path,
         addresses: Addresses,
         flags: &[&str],
+        settings: &[(&'static str, String)],
     ) -> anyhow::Result<Self> {
         let program = env::current_exe().context("cannot find this program to start its server")?;
         let mut child = Command::new(program)
@@ -55,6 +57,7 @@ impl ServerChild {
             .args(flags)
             .env("RINGFEED_LOG__FORMAT", "json")
             .env("RINGFEED_LOG__LEVEL", "info")
+            .envs(settings.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

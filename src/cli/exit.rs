@@ -107,7 +107,10 @@ pub(super) fn explain(status: &Status, endpoint: &str) -> anyhow::Error {
     let shown = if reason.is_empty() { &code } else { &reason };
     let message = status.message();
     let hint = hint(&reason, status.code()).map_or_else(String::new, |hint| format!(": {hint}"));
-    anyhow!("{message} ({shown}){hint}")
+    // Where the server's log says more.
+    let request = status.get_details_request_info();
+    let request = request.map_or_else(String::new, |r| format!(" (request {})", r.request_id));
+    anyhow!("{message} ({shown}){hint}{request}")
 }
 
 /// The innermost cause: "Connection refused", a name that cannot be resolved, a bad certificate.
@@ -133,7 +136,7 @@ fn hint(reason: &str, code: Code) -> Option<&'static str> {
         ("SLOW_SUBSCRIBER", _) => {
             Some("read faster, ask for less (--key, --conflate), or let --slow be jump or conflate")
         }
-        (_, Code::Unauthenticated) => Some("pass --token or set RINGFEED_TOKEN"),
+        (_, Code::Unauthenticated) => Some("pass --token or --token-file, or set RINGFEED_TOKEN"),
         ("UNKNOWN_FEED", _) => Some("`ringfeed feeds list` shows them"),
         _ => None,
     }
@@ -164,7 +167,16 @@ mod tests {
         let text = explain(&Status::unauthenticated("no token"), "http://x").to_string();
         assert_eq!(
             text,
-            "no token (Unauthenticated): pass --token or set RINGFEED_TOKEN"
+            "no token (Unauthenticated): pass --token or --token-file, or set RINGFEED_TOKEN"
+        );
+        let mut headers = http::HeaderMap::new();
+        let status = Status::not_found("no such feed");
+        status.add_header(&mut headers).unwrap();
+        crate::errors::complete(&mut headers, "0190");
+        let status = Status::from_header_map(&headers).unwrap();
+        assert_eq!(
+            explain(&status, "http://x").to_string(),
+            "no such feed (NOT_FOUND) (request 0190)"
         );
     }
 }

@@ -20,6 +20,8 @@ mod remote;
 pub mod serve;
 mod subscribe;
 mod subscribers;
+mod telemetry;
+mod token;
 
 use std::process::ExitCode;
 
@@ -49,6 +51,7 @@ enum Command {
     Producers(producers::ProducersArgs),
     Subscribers(subscribers::SubscribersArgs),
     Feeds(feeds::FeedsArgs),
+    Token(Box<token::TokenArgs>),
     Check(check::CheckArgs),
     Bench(Box<bench::BenchArgs>),
 }
@@ -82,6 +85,7 @@ impl Command {
             Self::Producers(args) => block_on(args.run()),
             Self::Subscribers(args) => block_on(args.run()),
             Self::Feeds(args) => block_on(args.run()),
+            Self::Token(args) => block_on(args.run()),
             Self::Check(args) => args.run(),
             Self::Bench(args) => args.run(),
         }
@@ -100,7 +104,11 @@ fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::R
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    let outcome = runtime.block_on(command);
+    let outcome = runtime.block_on(async {
+        let outcome = command.await;
+        telemetry::end().await;
+        outcome
+    });
     // A thread that reads stdin cannot be interrupted.
     runtime.shutdown_background();
     outcome

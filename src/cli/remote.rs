@@ -9,6 +9,7 @@ use tonic::{Response, Status};
 use super::{
     args::ConnectArgs,
     exit::{self, Usage},
+    telemetry,
 };
 use crate::client::{CatalogClient, Connection, FeedClient};
 
@@ -18,6 +19,7 @@ pub(super) struct Remote(Connection);
 
 impl Remote {
     pub(super) fn new(args: &ConnectArgs) -> anyhow::Result<Self> {
+        telemetry::begin(&args.telemetry)?;
         let options = args.options()?;
         let connection =
             Connection::new(&options).map_err(|error| Usage::new(error.to_string()))?;

@@ -1,7 +1,7 @@
 //! `ringfeed serve`, `ringfeed config`: the server's process.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     net::SocketAddr,
     path::PathBuf,
 };
@@ -10,9 +10,8 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
 
-use crate::server::{Config, EngineKind, LogFormat, Server, Size};
+use crate::server::{Config, EngineKind, LogLevel, Server, Size};
 
 /// Serve feeds until SIGTERM or Ctrl-C.
 #[derive(Clone, Debug, Args)]
@@ -91,15 +90,16 @@ fn engine(text: &str) -> Result<EngineKind, String> {
 /// Runs a server until it is told to stop.
 pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(args.config.as_deref(), &args.flags)?;
-    log_to_stderr(&config)?;
+    let log_level = LogLevel::install(&config.log)?;
+    follow_settings(args, log_level.clone())?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for SIGINT")?;
-    let server = Server::bind(config).await?;
+    let server = Server::bind(config).await?.with_log_level(log_level);
     let address = server.address()?;
     tracing::info!(
         %address,
         metrics = %server.metrics_address()?,
-        page = %format_args!("http://{address}/"),
+        page = %format_args!("{}://{address}/", server.scheme()),
         "serving"
     );
     let mut next = async move || {
@@ -122,18 +122,27 @@ pub async fn run(args: ServeArgs) -> anyhow::Result<()> {
     }
 }
 
-fn log_to_stderr(config: &Config) -> anyhow::Result<()> {
-    let level = EnvFilter::try_new(&config.log.level)
-        .with_context(|| format!("log.level \"{}\" is not understood", config.log.level))?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(level)
-        .with_ansi(io::stderr().is_terminal())
-        .with_writer(io::stderr);
-    let installed = match config.log.format {
-        LogFormat::Human => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
-    };
-    installed.map_err(|e| anyhow::anyhow!("logging cannot be set up: {e}"))
+/// On SIGHUP, reads the settings again and takes over what can change while the server runs: the
+/// level of the log. Must be called within a tokio runtime.
+fn follow_settings(args: ServeArgs, log_level: LogLevel) -> anyhow::Result<()> {
+    let mut hangups = signal(SignalKind::hangup()).context("cannot listen for SIGHUP")?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            if let Err(error) = reload(&args, &log_level) {
+                tracing::error!("the settings stay as they were: {error:#}");
+            }
+        }
+    });
+    Ok(())
+}
+
+fn reload(args: &ServeArgs, log_level: &LogLevel) -> anyhow::Result<()> {
+    let config = Config::load(args.config.as_deref(), &args.flags)?;
+    if config.log.level != log_level.get() {
+        log_level.set(&config.log.level)?;
+    }
+    tracing::info!("the settings were read again");
+    Ok(())
 }
 
 /// Runs `config check` and `config show`.

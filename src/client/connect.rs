@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -9,14 +10,18 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::{Instant, sleep_until};
 use tonic::{
-    Request, Status,
-    metadata::{Ascii, MetadataValue},
-    service::{Interceptor, interceptor::InterceptedService},
+    Status,
+    service::interceptor::InterceptedService,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
-use super::retry::unreachable;
+use super::{
+    bearer::{Bearer, InvalidToken, Token, TokenFileError},
+    calls::Calls,
+    retry::{Backoff, Patience, RetryOptions, is_over_limit, retry, unreachable},
+};
 use crate::proto::v1::{
     catalog_service_client::CatalogServiceClient, feed_service_client::FeedServiceClient,
 };
@@ -28,8 +33,8 @@ const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// Responses are at most 1 MiB; the rest is room for later servers.
 const MAX_RESPONSE_BYTES: usize = 8 << 20;
 
-pub type FeedClient = FeedServiceClient<InterceptedService<Channel, Bearer>>;
-pub type CatalogClient = CatalogServiceClient<InterceptedService<Channel, Bearer>>;
+pub type FeedClient = FeedServiceClient<InterceptedService<Calls, Bearer>>;
+pub type CatalogClient = CatalogServiceClient<InterceptedService<Calls, Bearer>>;
 
 /// Where the servers are, and who we are to them.
 #[derive(Clone, Debug)]
@@ -37,6 +42,8 @@ pub struct ConnectOptions {
     /// Tried in order: `http://host:port` or `https://host:port`; without a scheme, `http`.
     pub endpoints: Vec<String>,
     pub token: Option<Token>,
+    /// Instead of a token: where it is. Read again for each call when it changed.
+    pub token_file: Option<PathBuf>,
     pub tls: TlsOptions,
     pub connect_timeout: Duration,
     /// For calls with one answer; streams have none.
@@ -50,6 +57,7 @@ impl Default for ConnectOptions {
         Self {
             endpoints: vec!["http://127.0.0.1:50051".to_owned()],
             token: None,
+            token_file: None,
             tls: TlsOptions::default(),
             connect_timeout: Duration::from_secs(5),
             call_timeout: Duration::from_secs(30),
@@ -65,22 +73,6 @@ impl ConnectOptions {
             endpoints: vec![endpoint.into()],
             ..Self::default()
         }
-    }
-}
-
-/// A bearer token. Its `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Token(Arc<str>);
-
-impl From<String> for Token {
-    fn from(token: String) -> Self {
-        Self(token.trim().into())
-    }
-}
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
     }
 }
 
@@ -137,29 +129,13 @@ pub enum ConnectError {
     Plaintext { endpoint: String },
     #[error("the TLS options do not work: {0}")]
     Tls(#[source] tonic::transport::Error),
-    #[error("the token has bytes that a header cannot carry")]
-    Token,
-}
-
-/// Adds the token to each call.
-#[derive(Clone)]
-pub struct Bearer(Option<MetadataValue<Ascii>>);
-
-impl fmt::Debug for Bearer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Bearer(..)")
-    }
-}
-
-impl Interceptor for Bearer {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request
-                .metadata_mut()
-                .insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
+    #[error(transparent)]
+    Token(#[from] InvalidToken),
+    #[error("the token file {}: {error}", file.display())]
+    TokenFile {
+        file: PathBuf,
+        error: TokenFileError,
+    },
 }
 
 /// Channels to the servers; cheap to clone. Nothing is connected before the first call.
@@ -190,7 +166,7 @@ impl Connection {
         Ok(Self(Arc::new(Inner {
             targets: targets.collect::<Result<_, _>>()?,
             current: AtomicUsize::new(0),
-            bearer: bearer(options.token.as_ref())?,
+            bearer: bearer(options)?,
             call_timeout: options.call_timeout,
         })))
     }
@@ -211,6 +187,11 @@ impl Connection {
     pub fn endpoint(&self) -> &str {
         self.target()
             .map_or("", |(_, target)| target.endpoint.as_str())
+    }
+
+    /// For a stream over this connection.
+    pub(super) fn patience(&self, options: RetryOptions) -> Patience {
+        Patience::new(options, self.endpoints(), self.0.bearer.clone())
     }
 
     /// How many endpoints there are.
@@ -234,8 +215,32 @@ impl Connection {
     }
 
     /// A call with one answer, within the call timeout. Each endpoint that cannot be reached hands
-    /// over to the next one, once around.
+    /// over to the next one, once around. Over a rate it waits as long as the server says, if that
+    /// ends within the timeout.
     pub async fn call<T, F>(
+        &self,
+        make: impl Fn(CatalogClient, FeedClient) -> F,
+    ) -> Result<T, Status>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
+        let late = Instant::now() + self.0.call_timeout;
+        let mut backoff = Backoff::default();
+        loop {
+            let status = match self.call_once(&make).await {
+                Err(status) if is_over_limit(&status) => status,
+                answer => return answer,
+            };
+            let delay = backoff.delay_for(retry(&status));
+            let next = delay.map(|delay| Instant::now() + delay);
+            match next.filter(|next| *next < late) {
+                Some(next) => sleep_until(next).await,
+                None => return Err(status),
+            }
+        }
+    }
+
+    async fn call_once<T, F>(
         &self,
         make: impl Fn(CatalogClient, FeedClient) -> F,
     ) -> Result<T, Status>
@@ -271,21 +276,21 @@ impl Connection {
         self.0.targets.get(current).map(|target| (current, target))
     }
 
-    fn channel(&self) -> Channel {
+    fn channel(&self) -> Calls {
         let target = self.target().expect("`new` refuses an empty list");
-        target.1.channel.clone()
+        Calls::new(target.1.channel.clone())
     }
 }
 
-fn bearer(token: Option<&Token>) -> Result<Bearer, ConnectError> {
-    let Some(Token(token)) = token else {
-        return Ok(Bearer(None));
-    };
-    let mut value: MetadataValue<Ascii> = format!("Bearer {token}")
-        .parse()
-        .map_err(|_invalid| ConnectError::Token)?;
-    value.set_sensitive(true);
-    Ok(Bearer(Some(value)))
+fn bearer(options: &ConnectOptions) -> Result<Bearer, ConnectError> {
+    match (&options.token, &options.token_file) {
+        (Some(token), _) => Ok(Bearer::fixed(token)?),
+        (None, Some(file)) => Bearer::of_file(file).map_err(|error| ConnectError::TokenFile {
+            file: file.clone(),
+            error,
+        }),
+        (None, None) => Ok(Bearer::none()),
+    }
 }
 
 fn target(text: &str, options: &ConnectOptions) -> Result<Target, ConnectError> {

@@ -58,6 +58,11 @@ pub enum Event {
         selector: u32,
         change: v1::ModeChanged,
     },
+    /// The caller may not see all that the selector asks for. Comes again after a reconnect.
+    Narrowed {
+        selector: u32,
+        narrowed: v1::Narrowed,
+    },
     /// A selector of a session ended by itself: at its end, or for a reason.
     SelectorEnded {
         selector: u32,
@@ -101,6 +106,7 @@ pub(super) fn event(selector: u32, wire: Wire, fresh: Fresh) -> Option<Event> {
             })
         }
         Wire::ModeChanged(change) => Some(Event::ModeChanged { selector, change }),
+        Wire::Narrowed(narrowed) => Some(Event::Narrowed { selector, narrowed }),
         Wire::Reconnect(_) => None,
     }
 }
@@ -117,6 +123,7 @@ pub(super) fn token(wire: &Wire) -> Option<&str> {
         | Wire::SnapshotComplete(_)
         | Wire::Gap(_)
         | Wire::ModeChanged(_)
+        | Wire::Narrowed(_)
         | Wire::KeyInfo(_) => return None,
     };
     Some(token.as_str()).filter(|token| !token.is_empty())
@@ -131,7 +138,11 @@ pub(super) fn is_progress(wire: &Wire) -> bool {
         | Wire::SnapshotComplete(_)
         | Wire::Gap(_)
         | Wire::CaughtUp(_) => true,
-        Wire::Heartbeat(_) | Wire::ModeChanged(_) | Wire::KeyInfo(_) | Wire::Reconnect(_) => false,
+        Wire::Heartbeat(_)
+        | Wire::ModeChanged(_)
+        | Wire::KeyInfo(_)
+        | Wire::Narrowed(_)
+        | Wire::Reconnect(_) => false,
     }
 }
 

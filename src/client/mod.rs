@@ -9,6 +9,8 @@
 //!                              -> Subscription   resumes from its own cursors, checks P1 and P2
 //! ```
 
+mod bearer;
+mod calls;
 mod connect;
 mod event;
 #[cfg(test)]
@@ -20,8 +22,9 @@ mod retry;
 mod session;
 mod subscribe;
 
+pub use bearer::{Bearer, InvalidToken, Token, TokenFileError};
 pub use connect::{
-    CatalogClient, ConnectError, ConnectOptions, Connection, FeedClient, TlsOptions, Token,
+    CatalogClient, ConnectError, ConnectOptions, Connection, FeedClient, TlsOptions,
 };
 pub use event::Event;
 pub use ingest::{UploadError, UploadEvent, UploadOptions, UploadSummary, Uploader};
@@ -29,6 +32,8 @@ pub use ledger::{
     Broken, Fault, Fresh, GapEntry, Lane, Ledger, Loss, Offsets, Reopened, Report, record_offset,
 };
 pub use publish::{PublishError, PublishOptions, Published, Publisher, Receipt};
-pub use retry::{Backoff, FirstConnect, Retry, RetryOptions, is_fenced, retry, unreachable};
+pub use retry::{
+    Backoff, FirstConnect, Retry, RetryOptions, is_fenced, is_over_limit, retry, unreachable,
+};
 pub use session::Session;
 pub use subscribe::{SelectorCursor, SubscribeError, Subscription};

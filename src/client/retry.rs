@@ -8,6 +8,9 @@ use std::{
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
+use super::bearer::Bearer;
+use crate::errors::{Reason, reason_of};
+
 const FIRST: Duration = Duration::from_millis(50);
 const MAX: Duration = Duration::from_secs(5);
 
@@ -87,6 +90,12 @@ pub fn unreachable(status: &Status) -> bool {
     false
 }
 
+/// Whether the server was reached, did nothing, and says when it will: the caller is over its rate,
+/// or there is no room at this moment.
+pub fn is_over_limit(status: &Status) -> bool {
+    status.code() == Code::ResourceExhausted && matches!(retry(status), Retry::After(_))
+}
+
 /// Whether another device or process has the producer's name now.
 pub fn is_fenced(status: &Status) -> bool {
     let info = status.get_details_error_info();
@@ -147,16 +156,21 @@ pub(super) struct Patience {
     /// There was a connection once.
     started: bool,
     failing_since: Option<Instant>,
+    bearer: Bearer,
+    /// Of the token that the present call has, or an older one.
+    token: u64,
 }
 
 impl Patience {
-    pub(super) fn new(options: RetryOptions, endpoints: usize) -> Self {
+    pub(super) fn new(options: RetryOptions, endpoints: usize, bearer: Bearer) -> Self {
         Self {
             options,
             untried: endpoints,
             backoff: Backoff::default(),
             started: false,
             failing_since: None,
+            token: bearer.generation(),
+            bearer,
         }
     }
 
@@ -169,10 +183,18 @@ impl Patience {
 
     /// A call failed: how long to wait before the next one; `None` when it makes no sense.
     pub(super) fn failed(&mut self, status: &Status, now: Instant) -> Option<Duration> {
+        if status.code() == Code::Unauthenticated {
+            return self.has_newer_token().then_some(Duration::ZERO);
+        }
         self.started |= !unreachable(status);
         if !self.started && self.options.first == FirstConnect::Fail {
             self.untried = self.untried.saturating_sub(1);
             return (self.untried > 0).then_some(Duration::ZERO);
+        }
+        if reason_of(status) == Some(Reason::RateLimited) {
+            // Our turn comes, however long it takes.
+            self.failing_since = None;
+            return self.backoff.delay_for(retry(status));
         }
         let since = *self.failing_since.get_or_insert(now);
         let tired = self.options.give_up_after;
@@ -181,11 +203,18 @@ impl Patience {
         }
         self.backoff.delay_for(retry(status))
     }
+
+    /// Whether the token was replaced since the call was made; true once for each token.
+    fn has_newer_token(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.token, self.bearer.generation());
+        before < self.token
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{client::bearer::Token, errors::Answer};
     use tonic_types::{ErrorDetails, StatusExt};
 
     #[test]
@@ -230,12 +259,39 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_over_its_rate_is_patient() {
+        let options = RetryOptions {
+            first: FirstConnect::Fail,
+            give_up_after: Some(Duration::from_secs(60)),
+        };
+        let mut patience = Patience::new(options, 1, Bearer::none());
+        let begin = Instant::now();
+        let mut failed = |status: &Status, second| {
+            let now = begin + Duration::from_secs(second);
+            patience.failed(status, now)
+        };
+        let limited = Answer::new(Reason::RateLimited, "").retry_after(Duration::from_secs(40));
+        let limited = limited.status();
+        assert!(is_over_limit(&limited));
+        for n in 0..10 {
+            let delay = failed(&limited, n * 40).unwrap();
+            let jitter = delay - Duration::from_secs(40);
+            assert!(jitter <= FIRST, "{delay:?}");
+        }
+        // No room for long is another thing.
+        let overloaded = Answer::new(Reason::Overloaded, "").status();
+        assert!(is_over_limit(&overloaded));
+        assert!(failed(&overloaded, 400).is_some());
+        assert_eq!(failed(&overloaded, 460), None);
+    }
+
+    #[test]
     fn patience_ends_when_nothing_moves_for_long() {
         let options = RetryOptions {
             first: FirstConnect::Retry,
             give_up_after: Some(Duration::from_secs(60)),
         };
-        let mut patience = Patience::new(options, 1);
+        let mut patience = Patience::new(options, 1, Bearer::none());
         let begin = Instant::now();
         let failed = |patience: &mut Patience, second| {
             let now = begin + Duration::from_secs(second);
@@ -247,5 +303,24 @@ mod tests {
         assert!(failed(&mut patience, 70).is_some());
         assert!(failed(&mut patience, 129).is_some());
         assert_eq!(failed(&mut patience, 130), None);
+    }
+
+    #[test]
+    fn a_refused_token_is_tried_again_only_when_there_is_a_newer_one() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "one").unwrap();
+        let bearer = Bearer::of_file(file.path()).unwrap();
+        let mut patience = Patience::new(RetryOptions::default(), 1, bearer);
+        let expired = Answer::new(Reason::TokenExpired, "").status();
+        let mut failed = || patience.failed(&expired, Instant::now());
+        assert_eq!(failed(), None);
+        for token in ["two", "six"] {
+            std::fs::write(file.path(), token).unwrap();
+            assert_eq!(failed(), Some(Duration::ZERO), "{token}");
+            assert_eq!(failed(), None, "{token} was tried");
+        }
+        let fixed = Bearer::fixed(&Token::from("one".to_owned())).unwrap();
+        let mut patience = Patience::new(RetryOptions::default(), 1, fixed);
+        assert_eq!(patience.failed(&expired, Instant::now()), None);
     }
 }

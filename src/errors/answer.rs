@@ -44,11 +44,12 @@ impl Answer {
         }
     }
 
-    /// An upload that was refused because of one record, whose reason is its own.
-    pub fn of_record(reason: &'static str, message: impl Into<String>) -> Self {
+    /// An upload that was refused because of one record, whose reason is its own; the code is that
+    /// of `kind`.
+    pub fn of_record(kind: Reason, reason: &'static str, message: impl Into<String>) -> Self {
         Self {
             named: Some(reason),
-            ..Self::new(Reason::InvalidArgument, message)
+            ..Self::new(kind, message)
         }
     }
 
@@ -129,7 +130,7 @@ fn cut(text: &str) -> String {
     shorten(text, MAX_DETAIL_BYTES).to_owned()
 }
 
-fn shorten(text: &str, bytes: usize) -> &str {
+pub(super) fn shorten(text: &str, bytes: usize) -> &str {
     let end = text.floor_char_boundary(bytes);
     text.get(..end).unwrap_or(text)
 }

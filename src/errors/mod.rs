@@ -3,12 +3,16 @@
 //! and a test keeps both equal. How errors of the hub map to it is in `rpc/status`.
 
 mod answer;
+mod complete;
 
 use std::time::Duration;
 
 use tonic::Code;
 
-pub use self::answer::{Answer, DOMAIN, reason_of};
+pub use self::{
+    answer::{Answer, DOMAIN, reason_of},
+    complete::complete,
+};
 
 /// Whether a call may be made again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +37,7 @@ pub enum Reason {
     InvalidToken,
     TokenExpired,
     TokenRevoked,
+    KeysUnavailable,
     PermissionDenied,
     HostNotAllowed,
     RateLimited,
@@ -72,7 +77,7 @@ pub enum Reason {
 const SOON: Duration = Duration::from_secs(1);
 
 impl Reason {
-    pub const ALL: [Self; 41] = [
+    pub const ALL: [Self; 42] = [
         Self::InvalidArgument,
         Self::MessageTooLarge,
         Self::Unimplemented,
@@ -80,6 +85,7 @@ impl Reason {
         Self::InvalidToken,
         Self::TokenExpired,
         Self::TokenRevoked,
+        Self::KeysUnavailable,
         Self::PermissionDenied,
         Self::HostNotAllowed,
         Self::RateLimited,
@@ -145,6 +151,7 @@ impl Reason {
             Self::InvalidToken => ("INVALID_TOKEN", Code::Unauthenticated, Changed, "The token, certificate or forwarded identity is not one that the server accepts."),
             Self::TokenExpired => ("TOKEN_EXPIRED", Code::Unauthenticated, Changed, "The token expired, perhaps while a stream was open; go on with a new one from the resume token."),
             Self::TokenRevoked => ("TOKEN_REVOKED", Code::Unauthenticated, Changed, "The token was taken back while a stream was open."),
+            Self::KeysUnavailable => ("KEYS_UNAVAILABLE", Code::Unavailable, After(SOON), "The keys that tokens are checked with cannot be fetched at this moment."),
             Self::PermissionDenied => ("PERMISSION_DENIED", Code::PermissionDenied, Changed, "The caller's scopes do not allow this; ErrorInfo names action, feed and, where it matters, key."),
             Self::HostNotAllowed => ("HOST_NOT_ALLOWED", Code::PermissionDenied, Changed, "The host that was asked for is none of this server's; add it to allowed_hosts."),
             Self::RateLimited => ("RATE_LIMITED", Code::ResourceExhausted, After(SOON), "More than the caller's rate; QuotaFailure names the quota, RetryInfo says when there is room."),

@@ -13,8 +13,10 @@ use tokio::{
 
 use super::{AppendError, Feed, batch::Batch, commit::Job};
 use crate::{
+    metrics::Taken,
     model::{Epoch, Span},
     proto::wire::Invalid,
+    trace::{self, SpanContext},
 };
 
 /// What a waiting batch costs beside its bytes, and each of its records.
@@ -69,16 +71,29 @@ pub(super) struct Answer {
     reply: oneshot::Sender<Result<Ack, AppendError>>,
     since: Instant,
     permit: OwnedSemaphorePermit,
+    /// Ends with the answer.
+    span: trace::Span,
 }
 
 impl Answer {
+    /// What a span of the batch is below, where it is traced.
+    pub(super) fn traced(&self) -> Option<&SpanContext> {
+        self.span.sampled()
+    }
+
     /// Bytes the batch holds.
     pub(super) fn bytes(&self) -> usize {
         self.permit.num_permits()
     }
 
-    pub(super) fn give(self, feed: &Feed, ack: Result<Ack, AppendError>) {
-        feed.metrics().observe_append_to_ack(self.since.elapsed());
+    pub(super) fn give(mut self, feed: &Feed, ack: Result<Ack, AppendError>) {
+        match &ack {
+            Ok(_) => feed.metrics().observe_append_to_ack(self.since.elapsed()),
+            Err(error) => {
+                self.span.fail("refused");
+                feed.metrics().count_refused_batch(error.reason());
+            }
+        }
         // An upload that is gone does not want its answer any more.
         drop(self.reply.send(ack));
     }
@@ -104,11 +119,22 @@ impl Appender {
         }
     }
 
+    /// What batches hold that are not done.
+    pub(super) fn pending(&self) -> Taken {
+        Taken {
+            bytes: self
+                .max_bytes
+                .saturating_sub(self.permits.available_permits()),
+            max_bytes: self.max_bytes,
+        }
+    }
+
     pub(super) async fn submit(
         &self,
         feed: &Arc<Feed>,
         batch: Batch,
     ) -> Result<Pending, AppendError> {
+        let span = trace::append(batch.source.as_deref(), feed.name().as_str(), batch.len());
         let records = batch.frames.len() * RECORD_OVERHEAD;
         let cost = (batch.frames.body_len() + records + BATCH_OVERHEAD).min(self.max_bytes);
         let permits = u32::try_from(cost).unwrap_or(u32::MAX);
@@ -117,8 +143,11 @@ impl Appender {
             Arc::clone(&self.permits).acquire_many_owned(permits),
         )
         .await
-        .map_err(|_elapsed| AppendError::Overloaded {
-            seconds: self.max_wait.as_secs(),
+        .map_err(|_elapsed| {
+            let seconds = self.max_wait.as_secs();
+            let error = AppendError::Overloaded { seconds };
+            feed.metrics().count_refused_batch(error.reason());
+            error
         })?
         .map_err(|_closed| AppendError::Stopping)?;
         let (reply, pending) = oneshot::channel();
@@ -127,6 +156,7 @@ impl Appender {
             reply,
             since: Instant::now(),
             permit,
+            span,
         };
         let job = AppendJob {
             feed,

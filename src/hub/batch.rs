@@ -6,6 +6,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::{
     Feed,
     append::Refused,
+    gate::{self, KeyGate},
     hello::Errand,
     keys::{KeyId, KeyLimits, KeyTable, SeenMeta},
     lease::{Lease, ProducerGuard},
@@ -13,7 +14,8 @@ use super::{
 };
 use crate::{
     model::{Frames, UnixNanos},
-    proto::wire::{self, Invalid, Kept, Limits, Reason},
+    proto::wire::{self, Invalid, Kept, Limits, Reason, RecordView},
+    trace::Source,
 };
 
 /// Stands in for the number of a key that was not known when the batch was checked.
@@ -51,6 +53,8 @@ pub struct Batch {
     pub(super) lease: Option<Arc<Lease>>,
     /// What is to be done with it beside storing.
     pub(super) errand: Option<Box<Errand>>,
+    /// The call it came with, where that is traced.
+    pub(super) source: Option<Arc<Source>>,
 }
 
 impl Batch {
@@ -73,7 +77,15 @@ impl Batch {
             removals: 0,
             lease: None,
             errand: None,
+            source: None,
         }
+    }
+
+    /// Is traced with the call it came with.
+    #[must_use]
+    pub fn from(mut self, source: Option<&Arc<Source>>) -> Self {
+        self.source = source.map(Arc::clone);
+        self
     }
 
     /// Is stored only as long as the upload speaks for its producer.
@@ -83,7 +95,7 @@ impl Batch {
         self
     }
 
-    /// Checks `records` as they came and takes them in.
+    /// Checks `records` as they came and takes them in, whatever their keys.
     pub fn check<'a>(
         &mut self,
         feed: &Feed,
@@ -91,7 +103,20 @@ impl Batch {
         limits: &Limits,
         now: UnixNanos,
     ) {
+        self.check_at(&mut KeyGate::open(), feed, records, limits, now);
+    }
+
+    /// Checks `records` as they came and takes those in whose keys may pass the gate.
+    pub fn check_at<'a>(
+        &mut self,
+        gate: &mut KeyGate,
+        feed: &Feed,
+        records: impl Iterator<Item = &'a [u8]>,
+        limits: &Limits,
+        now: UnixNanos,
+    ) {
         let keys = feed.key_ids().reading();
+        gate.begin(keys.removals);
         if self.count == 0 {
             self.removals = keys.removals;
         }
@@ -100,27 +125,38 @@ impl Batch {
                 let sequence = first.wrapping_add(self.count as u64);
                 self.hashes.push(wire::content_hash(record, sequence));
             }
-            match wire::scan(record, limits) {
-                Ok(view) => {
-                    let kept = Kept::of(record, &view, now);
-                    let key = keys.get(view.key).unwrap_or(UNKNOWN);
-                    if key == UNKNOWN {
-                        self.new_keys.push((self.metas.len(), view.key.into()));
-                    }
-                    self.metas.push(SeenMeta {
-                        key,
-                        kind: view.kind,
-                        event_time: kept.event_time,
-                    });
-                    self.frames.push(kept.parts(), kept.event_time);
+            let taken = wire::scan(record, limits).and_then(|view| {
+                let key = keys.get(view.key);
+                if !gate.lets_pass(key, view.key) {
+                    return Err(gate::not_allowed());
                 }
-                Err(invalid) => self.refused.push(Refused {
+                self.take(record, &view, key, now);
+                Ok(())
+            });
+            if let Err(invalid) = taken {
+                self.refused.push(Refused {
                     index: self.count,
                     invalid,
-                }),
+                });
             }
             self.count += 1;
         }
+    }
+
+    /// Frames a valid record.
+    #[inline]
+    fn take(&mut self, record: &[u8], view: &RecordView<'_>, key: Option<KeyId>, now: UnixNanos) {
+        let kept = Kept::of(record, view, now);
+        let key = key.unwrap_or(UNKNOWN);
+        if key == UNKNOWN {
+            self.new_keys.push((self.metas.len(), view.key.into()));
+        }
+        self.metas.push(SeenMeta {
+            key,
+            kind: view.kind,
+            event_time: kept.event_time,
+        });
+        self.frames.push(kept.parts(), kept.event_time);
     }
 
     /// Records sent.

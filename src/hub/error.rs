@@ -1,6 +1,7 @@
 //! What the hub answers when it does not do what it was asked.
 
 use crate::{
+    errors::Reason,
     hub::SequenceError,
     model::{Epoch, FeedName, InvalidFeedName, InvalidGlob, Offset},
     proto::wire::Invalid,
@@ -69,6 +70,31 @@ pub enum AppendError {
     Stopping,
     #[error("{cause}")]
     Store { cause: String, disk_full: bool },
+}
+
+impl AppendError {
+    /// Its reason in the metrics: the one a caller is told.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            Self::Sequence(SequenceError::Gap { .. }) => Reason::SequenceGap.name(),
+            Self::Sequence(SequenceError::Reused { .. } | SequenceError::BeforeStart { .. }) => {
+                Reason::SequenceReused.name()
+            }
+            Self::Sequence(SequenceError::OutOfRange) => Reason::InvalidArgument.name(),
+            Self::Atomic { invalid, .. } => invalid.reason.code(),
+            Self::ProducerLimit { .. } => Reason::ProducerLimit.name(),
+            Self::FeedDeleted => Reason::FeedDeleted.name(),
+            Self::Fenced => Reason::ProducerFenced.name(),
+            Self::Overloaded { .. } => Reason::Overloaded.name(),
+            Self::Stopping => Reason::Stopping.name(),
+            Self::Store {
+                disk_full: true, ..
+            } => Reason::DiskFull.name(),
+            Self::Store {
+                disk_full: false, ..
+            } => Reason::StoreFailed.name(),
+        }
+    }
 }
 
 /// Of following a feed.

@@ -16,6 +16,7 @@ use super::{
     producers::Producers,
     rate::Rate,
     snapshot::Snapshots,
+    stale::Silences,
     tail::{Life, Tail},
     timeline::Timeline,
     views::Filters,
@@ -60,6 +61,7 @@ pub(super) struct FeedState {
     pub producers: Producers,
     pub wills: Wills,
     pub infos: Infos,
+    pub silences: Silences,
     /// The records before it are in `keys`.
     pub seen_to: Offset,
     /// Bytes appended since keys and marks were last saved.
@@ -81,6 +83,7 @@ impl Feed {
             producers: Producers::default(),
             wills: Wills::default(),
             infos: Infos::default(),
+            silences: Silences::default(),
             seen_to: bounds.tail,
             unsaved_bytes: 0,
             last_append: ring.last_ingest_time(),

@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     sync::Arc,
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
@@ -14,12 +14,14 @@ use tokio::sync::watch;
 
 use super::{
     stage::{Group, StoreFailure},
+    views::Hot,
     window::Window,
 };
 use crate::{
     metrics,
     model::{Bounds, Chunk, Visibility},
     store::{Engine, StoreError},
+    trace,
 };
 
 /// No more than this waits for a flush.
@@ -189,6 +191,7 @@ pub(super) struct Durable {
 impl Durable {
     fn make(&self, appended: Appended) {
         let needed = appended.iter().any(|(group, _)| group.needs_flush());
+        let traced = trace::is_on().then(SystemTime::now);
         if needed && let Err(error) = self.flush() {
             let failure = StoreFailure::from(error);
             for (group, _) in appended.into_iter().rev() {
@@ -197,6 +200,9 @@ impl Durable {
             return;
         }
         for (group, chunk) in appended {
+            if let Some(begun) = traced.filter(|_| needed) {
+                group.flushed(begun);
+            }
             match group.visibility {
                 Visibility::Durable => self.show(&group, &chunk),
                 Visibility::Immediate => group.feed.publish_head(),
@@ -224,7 +230,8 @@ impl Durable {
         }
         group.feed.see(chunk, &group.seen, group.ingest_time);
         let keys = group.seen.iter().map(|meta| meta.key).collect();
-        self.window.push(group.feed.id(), chunk.clone(), Some(keys));
+        let hot = Hot::new(chunk.clone(), Some(keys)).from(group.sources());
+        self.window.push(group.feed.id(), hot);
         let bounds = group.feed.ring.bounds();
         group.feed.publish(Bounds {
             tail: chunk.span().to,

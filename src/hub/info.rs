@@ -82,6 +82,26 @@ impl Infos {
         self.version
     }
 
+    /// Whether keys have an interval they are expected in.
+    pub(crate) fn expect_intervals(&self) -> bool {
+        let has = |info: &KeyInfo| info.expected_interval.is_some();
+        has(&self.all) || self.globs.iter().any(|g| has(&g.2)) || self.keys.values().any(has)
+    }
+
+    /// A key's expected interval, inherited or its own.
+    pub(crate) fn expected_interval(&self, key: &str) -> Option<prost_types::Duration> {
+        let matching = self
+            .globs
+            .iter()
+            .rev()
+            .filter(|(_, glob, _)| glob.is_match(key));
+        let nearest_first = self.keys.get(key).into_iter();
+        let all = nearest_first
+            .chain(matching.map(|g| &g.2))
+            .chain([&self.all]);
+        all.filter_map(|info| info.expected_interval).next()
+    }
+
     /// A key's description, inherited parts included.
     pub(crate) fn get(&self, key: &str) -> KeyInfo {
         let mut info = self.all.clone();

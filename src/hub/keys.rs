@@ -310,6 +310,16 @@ impl KeyTable {
         (from..).zip(entries.iter().map(|entry| &*entry.name))
     }
 
+    /// Up to `count` keys from a number on, with their numbers; those of forgotten keys as well.
+    pub(crate) fn stretch(
+        &self,
+        from: KeyId,
+        count: usize,
+    ) -> impl Iterator<Item = (KeyId, &KeyEntry)> {
+        let entries = self.entries.get(from as usize..).unwrap_or_default();
+        (from..).zip(entries).take(count)
+    }
+
     /// All keys, in no order.
     pub(crate) fn known(&self) -> impl Iterator<Item = &KeyEntry> {
         self.entries.iter()

@@ -2,7 +2,7 @@
 
 use super::{Feed, keys::LatestBy};
 use crate::{
-    model::{Offset, PayloadKind, UnixNanos},
+    model::{Keys, Offset, PayloadKind, UnixNanos},
     proto::v1::KeyInfo,
 };
 
@@ -36,11 +36,12 @@ pub struct KeyView {
 }
 
 impl Feed {
-    /// The last records of keys after `after`: whole keys, up to `max_records` (at least one key)
+    /// The last records of visible keys after `after`: whole keys, up to `max_records` (at least one key)
     /// and `max_bytes`.
     pub fn latest(
         &self,
         keys: &[String],
+        visible: &Keys,
         by: LatestBy,
         after: Option<&str>,
         max_records: usize,
@@ -52,16 +53,19 @@ impl Feed {
             ..LatestPage::default()
         };
         let mut bytes = 0;
-        let mut wanted: Vec<&str> = keys.iter().map(String::as_str).collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let named = wanted
+        let mut names: Vec<&str> = keys.iter().map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let named = names
             .into_iter()
             .filter(|key| after.is_none_or(|after| *key > after));
         let named = named.filter_map(|key| state.keys.get(key));
         let all = state.keys.page(after).take_while(|_| keys.is_empty());
+        let wanted = named
+            .chain(all)
+            .filter(|entry| visible.contain(&entry.name));
         let mut last_key = None;
-        for entry in named.chain(all) {
+        for entry in wanted {
             if page.records.len() >= max_records || bytes >= max_bytes {
                 page.next = last_key;
                 return page;
@@ -81,11 +85,13 @@ impl Feed {
         page
     }
 
-    /// Keys after `after`, by name.
-    pub fn keys(&self, after: Option<&str>, limit: usize) -> Vec<KeyView> {
+    /// Visible keys after `after`, by name.
+    pub fn keys(&self, visible: &Keys, after: Option<&str>, limit: usize) -> Vec<KeyView> {
         let state = self.state();
-        let entries = state.keys.page(after).take(limit);
+        let entries = state.keys.page(after);
+        let entries = entries.filter(|entry| visible.contain(&entry.name));
         entries
+            .take(limit)
             .map(|entry| {
                 let newest = entry.newest();
                 let kinds = entry.lasts().filter(|(_, lasts)| lasts.by_event.is_some());

@@ -14,6 +14,7 @@ mod feed;
 mod fidelity;
 mod flush;
 mod follow;
+mod gate;
 mod hello;
 mod info;
 mod keys;
@@ -29,6 +30,7 @@ mod registry;
 mod save;
 mod snapshot;
 mod stage;
+mod stale;
 mod start;
 mod subscribers;
 mod tail;
@@ -62,6 +64,7 @@ pub use self::{
     feed::{Feed, FeedRates},
     fidelity::{BarsFidelity, Carried, Fidelity, OpenBars, SlowAction, SlowPolicy},
     follow::{Follower, Resume, Step},
+    gate::KeyGate,
     hello::{Hello, Welcome},
     info::InfoScope,
     keys::LatestBy,
@@ -78,10 +81,11 @@ pub use self::{
     wills::{InvalidWill, Will},
 };
 use crate::{
-    metrics,
-    model::{self, FeedName, Principal, ProducerName},
+    metrics::{self, Taken},
+    model::{self, FeedName, Principal, ProducerName, Span},
     proto::wire::Limits,
     store::{Engine, StoreError},
+    trace::{self, Source},
 };
 
 /// Jobs that may wait for the committer; their bytes are bounded apart from this.
@@ -185,6 +189,16 @@ impl Hub {
         self.appender.submit(feed, batch).await
     }
 
+    /// A message with the records of `covers` is handed to a subscriber: says so in its trace and in
+    /// those of their producers.
+    pub fn delivered(&self, feed: &Feed, covers: Span, subscriber: Option<&Source>) {
+        if trace::is_on() {
+            let sources = self.window.sources(feed.id(), covers);
+            let name = feed.name().as_str();
+            trace::deliver(subscriber, &sources, name, covers.from, covers.to);
+        }
+    }
+
     /// Becomes `Some` with the cause when the store failed for good.
     pub fn failed(&self) -> watch::Receiver<Option<String>> {
         self.failed.clone()
@@ -241,11 +255,21 @@ impl Hub {
             };
             feed.metrics.set_keys(keys);
             feed.metrics.set_producers_connected(producers);
-            self.subscribers.observe(feed);
+            feed.metrics.set_stale_keys(feed.stale_keys(model::now()));
         }
+        self.subscribers.observe(feeds);
         let io = self.engine.io();
         metrics::set_block_io(io.block_bytes_read, io.block_bytes_written);
-        metrics::set_window_bytes(self.window.bytes());
+        metrics::set_window(Taken {
+            bytes: self.window.bytes(),
+            max_bytes: self.options.window_bytes,
+        });
+        metrics::set_pending(self.appender.pending());
+        let max_bytes = self.options.view_bytes;
+        metrics::set_views(Taken {
+            bytes: max_bytes.saturating_sub(self.view_bytes.available_permits()),
+            max_bytes,
+        });
         match self.engine.free_bytes() {
             Ok(Some(bytes)) => metrics::set_free_disk(bytes),
             Ok(None) => {}

@@ -1,7 +1,7 @@
 //! From jobs to appends: producers' marks are consulted and moved, keys numbered, refusals
 //! collected, and batches of one feed joined.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use super::{
     Feed,
@@ -16,6 +16,7 @@ use super::{
 use crate::{
     model::{self, Chunk, Frames, MarkRun, Span, UnixNanos, Visibility},
     store::{StoreError, Unit},
+    trace::{self, MAX_SOURCES, Source},
 };
 
 /// What is refused beyond.
@@ -64,6 +65,8 @@ pub(super) struct Group {
     /// Where each producer was before, and where it came to.
     moves: Vec<(u32, u64, u64)>,
     answers: Vec<Staged>,
+    /// The calls it came with, as far as they are traced; a few of them.
+    sources: Vec<Arc<Source>>,
 }
 
 /// A batch of a group: which of the group's records are its own.
@@ -92,6 +95,26 @@ impl Group {
             entries_behind: vec![],
             moves: vec![],
             answers: vec![],
+            sources: vec![],
+        }
+    }
+
+    fn remember(&mut self, source: Arc<Source>) {
+        let known = self.sources.iter().any(|known| Arc::ptr_eq(known, &source));
+        if !known && self.sources.len() < MAX_SOURCES {
+            self.sources.push(source);
+        }
+    }
+
+    pub(super) fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
+    }
+
+    /// Says in the traces of its batches that they were flushed.
+    pub(super) fn flushed(&self, begun: SystemTime) {
+        let traced = self.answers.iter().filter_map(|s| s.answer.traced());
+        for span in traced.take(MAX_SOURCES) {
+            trace::flush(span, begun);
         }
     }
 
@@ -189,7 +212,7 @@ impl Staging {
     pub(super) fn stage(&mut self, job: AppendJob) {
         let AppendJob {
             feed,
-            batch,
+            mut batch,
             answer,
         } = job;
         if feed.is_deleted() {
@@ -199,8 +222,12 @@ impl Staging {
         let limits = self.limits;
         let group = self.group(&feed, batch.mode);
         let from = group.seen.len();
+        let source = batch.source.take();
         match take(group, batch, limits) {
             Ok(ack) => {
+                if let Some(source) = source {
+                    group.remember(source);
+                }
                 let records = from..group.seen.len();
                 group.answers.push(Staged {
                     answer,

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::{CursorKey, Feed, Fidelity, Hub, NamedCursor, rate::Rate};
-use crate::model::{self, Offset, Principal, UnixNanos};
+use crate::model::{self, FeedId, Offset, Principal, UnixNanos};
 
 #[derive(Debug, Default)]
 pub(super) struct Subscribers {
@@ -199,15 +199,24 @@ impl Seen {
 }
 
 impl Subscribers {
-    /// Sets the figures of one feed's subscribers.
-    pub(super) fn observe(&self, feed: &Feed) {
-        let views: Vec<_> = self.of(Some(feed));
-        let lag = views.iter().map(|view| view.lag_records).max().unwrap_or(0);
-        let eta = views.iter().filter_map(|view| view.eviction_eta).min();
-        let stalled = views.iter().filter(|view| view.stalled).count();
-        feed.metrics.set_subscribers(views.len() as u64);
-        feed.metrics.set_stalled(stalled as u64);
-        feed.metrics.set_slowest(lag, eta);
+    /// Sets the figures of each feed's subscribers.
+    pub(super) fn observe(&self, feeds: &[Arc<Feed>]) {
+        let mut by_feed: HashMap<FeedId, Vec<SubscriberView>> = HashMap::new();
+        for position in self.positions(None) {
+            let views = by_feed.entry(position.feed.id()).or_default();
+            views.push(position.view());
+        }
+        for feed in feeds {
+            let views = by_feed.remove(&feed.id()).unwrap_or_default();
+            let stalled = views.iter().filter(|view| view.stalled).count();
+            feed.metrics.set_subscribers(views.len() as u64);
+            feed.metrics.set_stalled(stalled as u64);
+            feed.metrics.set_slowest(
+                views.iter().map(|v| v.lag_records).max().unwrap_or(0),
+                views.iter().map(|v| v.lag).max().unwrap_or_default(),
+                views.iter().filter_map(|v| v.eviction_eta).min(),
+            );
+        }
     }
 
     fn positions(&self, feed: Option<&Feed>) -> Vec<Arc<Position>> {

@@ -72,6 +72,11 @@ impl Words {
 }
 
 impl Will {
+    /// Of its records.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+
     /// Checks a will as its records will be checked.
     pub fn new(will: v1::Will, grace: Duration, limits: &Limits) -> Result<Self, InvalidWill> {
         let online = || v1::Status {

@@ -8,11 +8,11 @@ use std::{
 
 use parking_lot::RwLock;
 
-use super::{
-    keys::KeyId,
-    views::{Cache, Hot},
+use super::views::{Cache, Hot};
+use crate::{
+    model::{FeedId, Offset, Span},
+    trace::{MAX_SOURCES, Source},
 };
-use crate::model::{Chunk, FeedId, Offset};
 
 /// What a chunk costs beside its records.
 const CHUNK_OVERHEAD: usize = 256;
@@ -51,9 +51,9 @@ impl Window {
         }
     }
 
-    /// Adds what was just appended to a feed; the keys' numbers, where they are at hand.
-    pub(crate) fn push(&self, feed: FeedId, chunk: Chunk, keys: Option<Arc<[KeyId]>>) {
-        let hot = Arc::new(Hot::new(chunk, keys));
+    /// Adds what was just appended to a feed.
+    pub(crate) fn push(&self, feed: FeedId, hot: Hot) {
+        let hot = Arc::new(hot);
         let mut inner = self.inner.write();
         inner.bytes += cost(&hot);
         inner.feeds.entry(feed).or_default().push_back(hot);
@@ -94,6 +94,20 @@ impl Window {
         !self.run(feed, offset, |_| true).is_empty()
     }
 
+    /// The calls that brought the records of `span`, as far as they are traced; a few of them.
+    pub(crate) fn sources(&self, feed: FeedId, span: Span) -> Vec<Arc<Source>> {
+        let mut sources: Vec<Arc<Source>> = vec![];
+        for hot in self.run(feed, span.from, |hot| hot.span().to >= span.to) {
+            for source in hot.sources() {
+                let known = sources.iter().any(|known| Arc::ptr_eq(known, source));
+                if !known && sources.len() < MAX_SOURCES {
+                    sources.push(Arc::clone(source));
+                }
+            }
+        }
+        sources
+    }
+
     /// Forgets a feed.
     pub(crate) fn remove(&self, feed: FeedId) {
         let mut inner = self.inner.write();
@@ -127,7 +141,7 @@ fn cost(hot: &Hot) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Frames, NewRecord, Span};
+    use crate::model::{Chunk, Frames, NewRecord};
 
     fn chunk(base: Offset, count: usize) -> Chunk {
         let record = NewRecord {
@@ -141,7 +155,8 @@ mod tests {
     fn the_newest_chunks_stay_within_the_bound() {
         let window = Window::new(15_000);
         for n in 0..100 {
-            window.push(FeedId(n % 3), chunk(u64::from(n / 3) * 5, 5), None);
+            let hot = Hot::new(chunk(u64::from(n / 3) * 5, 5), None);
+            window.push(FeedId(n % 3), hot);
             assert!(window.bytes() <= 15_000);
         }
         assert!(!window.has(FeedId(0), 0));

@@ -14,10 +14,11 @@ use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Caller, Peer, Rpc};
+use super::{Caller, End, FeatureFlags, Flags, Peer, Quota, Rpc};
 use crate::{
     errors::{Answer, Reason},
     model::{Principal, Scopes},
+    trace::{Source, SpanContext},
 };
 
 #[derive(Debug)]
@@ -30,10 +31,31 @@ pub struct Call {
     pub started: Instant,
     /// When the caller gives up.
     pub deadline: Option<tokio::time::Instant>,
+    pub told: Told,
     pub received: Traffic,
     pub sent: Traffic,
     caller: OnceLock<Caller>,
+    quota: OnceLock<Quota>,
+    flags: OnceLock<Flags>,
+    span: OnceLock<SpanContext>,
+    source: OnceLock<Arc<Source>>,
+    end: OnceLock<End>,
     stopped: AtomicBool,
+    cut: OnceLock<Reason>,
+}
+
+/// What the caller says of its call.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Of whom it is one of several calls.
+    pub session: Option<Box<str>>,
+    /// On whose behalf it is made; only a trusted proxy can say.
+    pub user: Option<Box<str>>,
+    /// The span that it is below.
+    pub parent: Option<SpanContext>,
+    pub baggage: Option<Box<str>>,
+    pub(super) flags: Vec<Box<str>>,
+    pub(super) known_flags: FeatureFlags,
 }
 
 /// Messages and their bytes, one way.
@@ -62,10 +84,17 @@ impl Call {
             peer: None,
             started: Instant::now(),
             deadline: None,
+            told: Told::default(),
             received: Traffic::default(),
             sent: Traffic::default(),
             caller: OnceLock::new(),
+            quota: OnceLock::new(),
+            flags: OnceLock::new(),
+            span: OnceLock::new(),
+            source: OnceLock::new(),
+            end: OnceLock::new(),
             stopped: AtomicBool::new(false),
+            cut: OnceLock::new(),
         }
     }
 
@@ -85,8 +114,62 @@ impl Call {
         drop(self.caller.set(caller));
     }
 
+    /// What it may take; everything, where no limits are set.
+    pub fn quota(&self) -> &Quota {
+        self.quota.get_or_init(Quota::default)
+    }
+
+    /// Says what it may take; only the first to do so is heard.
+    pub fn limit(&self, quota: Quota) {
+        drop(self.quota.set(quota));
+    }
+
     pub fn principal(&self) -> Principal {
         Arc::clone(&self.caller().principal)
+    }
+
+    /// Who calls, once that is known.
+    pub fn identified(&self) -> Option<&Caller> {
+        self.caller.get()
+    }
+
+    /// The feature flags that the caller asked for. Only to be asked when it is known who calls.
+    pub fn flags(&self) -> &Flags {
+        let Told {
+            flags, known_flags, ..
+        } = &self.told;
+        let decide = || match flags.is_empty() {
+            true => Flags::default(),
+            false => known_flags.decide(flags, &self.caller().principal),
+        };
+        self.flags.get_or_init(decide)
+    }
+
+    pub fn has_flag(&self, name: &str) -> bool {
+        self.flags().set.iter().any(|flag| **flag == *name)
+    }
+
+    /// Says which span the call is.
+    pub(super) fn traced(&self, span: SpanContext, source: Option<Arc<Source>>) {
+        drop(self.span.set(span));
+        if let Some(source) = source {
+            drop(self.source.set(source));
+        }
+    }
+
+    /// The span of this call; without tracing the caller's.
+    pub fn span(&self) -> Option<&SpanContext> {
+        self.span.get().or(self.told.parent.as_ref())
+    }
+
+    /// Goes with the batches and deliveries of a call that is sampled.
+    pub fn source(&self) -> Option<&Arc<Source>> {
+        self.source.get()
+    }
+
+    /// How it ended; the first to say so is heard.
+    pub(super) fn end(&self, end: End) -> &End {
+        self.end.get_or_init(|| end)
     }
 
     /// The handler ends the stream because the server wants it to, though nothing failed.
@@ -98,12 +181,43 @@ impl Call {
         self.stopped.load(Relaxed)
     }
 
+    /// Whether its deadline passed.
+    pub(super) fn is_late(&self) -> bool {
+        let now = tokio::time::Instant::now();
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
+
+    /// The client did not take its stream's end: it was cut, because of this.
+    pub(super) fn cut(&self, reason: Reason) {
+        let _first = self.cut.get_or_init(|| reason);
+    }
+
+    pub fn was_cut(&self) -> Option<Reason> {
+        self.cut.get().copied()
+    }
+
+    /// Whether it has a deadline, or its caller may cease to be one.
+    pub fn may_fail(&self) -> bool {
+        self.deadline.is_some() || !self.caller().validity.is_unlimited()
+    }
+
+    /// Comes back when the deadline passed, or its caller is none any more.
+    pub fn failed(&self) -> impl Future<Output = Reason> + Send + use<> {
+        let (deadline, validity) = (self.deadline, self.caller().validity.clone());
+        async move {
+            tokio::select! {
+                biased;
+                reason = validity.ended() => reason,
+                () = reached(deadline) => Reason::DeadlineExceeded,
+            }
+        }
+    }
+
     /// Comes back when the server has to end the stream.
     pub fn over(&self, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
         let stopping = stopping.clone();
         let leaving = self.peer.as_ref().map(|peer| peer.leaving.clone());
-        let validity = &self.caller().validity;
-        if self.deadline.is_none() && validity.is_unlimited() {
+        if !self.may_fail() {
             return async move {
                 tokio::select! {
                     biased;
@@ -113,13 +227,12 @@ impl Call {
             }
             .boxed();
         }
-        let (deadline, validity) = (self.deadline, validity.clone());
+        let failed = self.failed();
         async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled_owned() => Over::Stopping,
-                reason = validity.ended() => Over::Failed(reason),
-                () = reached(deadline) => Over::Failed(Reason::DeadlineExceeded),
+                reason = failed => Over::Failed(reason),
                 () = cancelled(leaving) => Over::Aged,
             }
         }

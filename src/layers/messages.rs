@@ -8,7 +8,9 @@ const HEAD: usize = 5;
 pub(super) struct Messages {
     /// Bytes of the head that were seen.
     head: usize,
-    /// The length so far; then what is left of the message.
+    /// The length, as far as it was seen.
+    len: u32,
+    /// What is left of the message.
     left: u32,
 }
 
@@ -22,9 +24,10 @@ impl Messages {
                     break;
                 };
                 if self.head > 0 {
-                    self.left = self.left << 8 | u32::from(*byte);
+                    self.len = self.len << 8 | u32::from(*byte);
                 }
                 self.head += 1;
+                self.left = self.len;
                 bytes = rest;
                 continue;
             }
@@ -39,10 +42,13 @@ impl Messages {
         ended
     }
 
-    #[allow(dead_code, reason = "the layer that bounds memory comes next")]
-    /// Bytes of the present message that are still to come; 0 between messages.
-    pub(super) fn missing(&self) -> u32 {
-        if self.head == HEAD { self.left } else { 0 }
+    /// Bytes of the present message that have come in; 0 between messages.
+    pub(super) fn begun(&self) -> u32 {
+        if self.head == HEAD {
+            self.len - self.left
+        } else {
+            0
+        }
     }
 }
 
@@ -64,15 +70,18 @@ mod tests {
                 bytes.extend(u32::try_from(*len).unwrap().to_be_bytes());
                 bytes.extend(std::iter::repeat_n(7, *len));
             }
+            // What of a message is there before each byte.
+            let begun = lens.iter().flat_map(|len| [0; HEAD].into_iter().chain(0..*len));
+            let begun: Vec<_> = begun.chain([0]).collect();
             let mut messages = Messages::default();
             let (mut ended, mut at, mut cuts) = (0, 0, cuts.iter().cycle());
             while at < bytes.len() {
                 let to = bytes.len().min(at + cuts.next().unwrap());
                 ended += messages.advance(&bytes[at..to]);
+                prop_assert_eq!(messages.begun() as usize, begun[to]);
                 at = to;
             }
             prop_assert_eq!(ended, lens.len() as u64);
-            prop_assert_eq!(messages.missing(), 0);
         }
     }
 }

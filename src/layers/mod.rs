@@ -2,23 +2,56 @@
 //! works on headers, frames and trailers, and leaves what it found in the call.
 //!
 //! ```text
-//! request_context -> trace -> rpc_metrics -> access_log -> load -> authenticate -> authorize -> rate_limit -> rpc/
+//! request_context -> trace -> rpc_metrics -> access_log -> deadline -> load -> authenticate -> cut -> authorize -> rate_limit -> rpc/
 //! ```
 
+mod access_log;
+mod authenticate;
+mod authorize;
 mod call;
 mod caller;
+mod certificate;
+mod cut;
+mod deadline;
+mod end;
+mod flags;
+mod headers;
+mod load;
 mod messages;
+mod onlooker;
 mod peer;
+mod rate_limit;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod trusted;
 mod watched;
 
+pub(crate) use self::watched::{Watched, Watcher};
 pub use self::{
-    call::{Call, Over},
+    access_log::AccessLogLayer,
+    authenticate::{
+        Anonymous, AuthError, AuthOptions, AuthenticateLayer, Authenticator, Certificates, Grant,
+        InvalidGrant, InvalidKeys, InvalidUrl, JwtError, JwtOptions, Moment, NewToken, TokenEntry,
+        TokenFile, TokenFileError, TokenText, principal_fault, write_private,
+    },
+    authorize::AuthorizeLayer,
+    call::{Call, Over, Told},
     caller::{Caller, Identity, Validity},
+    certificate::certificate_name,
+    cut::{CutLayer, StreamExecutor, cuttable},
+    deadline::DeadlineLayer,
+    end::{End, EndedBy},
+    flags::{FeatureFlags, Flags},
+    load::{LoadLayer, LoadLimits},
     peer::{Peer, Security},
-    request_context::RequestContextLayer,
+    rate_limit::{Limited, Quota, RateLimitLayer, RateLimits, Rates},
+    request_context::{RequestContextLayer, Trusted},
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,
+    trace::TraceLayer,
+    trusted::{InvalidNetwork, TrustedProxies},
 };

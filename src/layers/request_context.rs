@@ -1,8 +1,10 @@
-//! The context of a call: its request id, made where none came, goes into the response. It makes
-//! the `Call` that all other layers and the handler share.
+//! The context of a call: who sent it for whom, in which trace, and until when. It makes the `Call`
+//! that all other layers and the handler share, and says in every response and error which request
+//! it answers.
 
 use std::{
     convert::Infallible,
+    fmt,
     future::Future,
     pin::Pin,
     sync::Arc,
@@ -12,25 +14,68 @@ use std::{
 use axum::body::Body;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tower::{Layer, Service};
-use uuid::Uuid;
 
-use super::{Call, Peer, Rpc};
+use super::{
+    Call, FeatureFlags, Peer, Rpc, Told, headers,
+    watched::{Watched, Watcher},
+};
+use crate::{errors, trace};
 
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// A longer id is no id.
-const MAX_ID_BYTES: usize = 128;
+/// Whether a peer is a proxy whose word for others is taken.
+pub type Trusted = Arc<dyn Fn(&Peer) -> bool + Send + Sync>;
 
-#[derive(Clone, Debug, Default)]
-pub struct RequestContextLayer;
+#[derive(Clone)]
+pub struct RequestContextLayer {
+    flags: FeatureFlags,
+    trusted: Trusted,
+}
 
 #[derive(Clone, Debug)]
-pub struct RequestContext<S>(S);
+pub struct RequestContext<S> {
+    inner: S,
+    layer: RequestContextLayer,
+}
+
+impl RequestContextLayer {
+    pub fn new(flags: FeatureFlags, trusted: Trusted) -> Self {
+        Self { flags, trusted }
+    }
+
+    fn call(&self, request: &Request<Body>) -> Call {
+        let sent = request.headers();
+        let rpc = Rpc::of_path(request.uri().path());
+        let mut call = Call::new(rpc, headers::request_id(sent));
+        call.peer = request.extensions().get::<Peer>().cloned();
+        let trusted = call.peer.as_ref().is_some_and(|peer| (self.trusted)(peer));
+        let user = trusted.then(|| headers::id(sent, &headers::USER_ID));
+        call.told = Told {
+            session: headers::id(sent, &headers::SESSION_ID),
+            user: user.flatten(),
+            parent: headers::trace_context(sent),
+            baggage: headers::baggage(sent),
+            flags: headers::flags(sent),
+            known_flags: self.flags.clone(),
+        };
+        let now = tokio::time::Instant::now();
+        call.deadline = headers::timeout(sent).and_then(|timeout| now.checked_add(timeout));
+        call
+    }
+}
+
+impl fmt::Debug for RequestContextLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RequestContextLayer")
+            .field("flags", &self.flags)
+            .finish_non_exhaustive()
+    }
+}
 
 impl<S> Layer<S> for RequestContextLayer {
     type Service = RequestContext<S>;
 
     fn layer(&self, inner: S) -> RequestContext<S> {
-        RequestContext(inner)
+        let layer = self.clone();
+        RequestContext { inner, layer }
     }
 }
 
@@ -44,30 +89,70 @@ where
     type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
+        self.inner.poll_ready(cx)
     }
 
     fn call(&mut self, mut request: Request<Body>) -> Self::Future {
-        let mut call = Call::new(
-            Rpc::of_path(request.uri().path()),
-            request_id(request.headers()),
-        );
-        call.peer = request.extensions().get::<Peer>().cloned();
-        let id = HeaderValue::from_str(&call.id).ok();
-        request.extensions_mut().insert(Arc::new(call));
-        let answered = self.0.call(request);
+        let call = Arc::new(self.layer.call(&request));
+        request.extensions_mut().insert(Arc::clone(&call));
+        let answered = self.inner.call(request);
         Box::pin(async move {
             let mut response = answered.await?;
-            if let Some(id) = id {
-                response.headers_mut().insert(REQUEST_ID, id);
-            }
-            Ok(response)
+            let sent = response.headers_mut();
+            errors::complete(sent, &call.id);
+            call.say(sent);
+            Ok(response.map(|body| Body::new(Watched::new(body, Trailers(call)))))
         })
     }
 }
 
-fn request_id(headers: &HeaderMap) -> String {
-    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    let given = given.filter(|id| (1..=MAX_ID_BYTES).contains(&id.len()));
-    given.map_or_else(|| Uuid::now_v7().to_string(), str::to_owned)
+/// Completes the status at the end of a stream.
+#[derive(Debug)]
+struct Trailers(Arc<Call>);
+
+impl Watcher for Trailers {
+    fn trailers(&mut self, trailers: &mut HeaderMap) {
+        errors::complete(trailers, &self.0.id);
+    }
+}
+
+impl Call {
+    /// What of its context the caller is told.
+    fn say(&self, to: &mut HeaderMap) {
+        set(to, headers::REQUEST_ID, Some(&self.id));
+        set(to, headers::SESSION_ID, self.told.session.as_deref());
+        if !self.told.flags.is_empty() && self.identified().is_some() {
+            let flags = self.flags();
+            set(to, headers::FLAGS, list(&flags.set).as_deref());
+            set(to, headers::FLAGS_IGNORED, list(&flags.ignored).as_deref());
+        }
+    }
+
+    /// The context as it goes with a request that this server makes because of the call.
+    pub fn pass_on(&self, to: &mut HeaderMap) {
+        set(to, headers::REQUEST_ID, Some(&self.id));
+        set(to, headers::SESSION_ID, self.told.session.as_deref());
+        set(to, headers::USER_ID, self.told.user.as_deref());
+        set(to, headers::BAGGAGE, self.told.baggage.as_deref());
+        set(to, headers::FLAGS, list(&self.flags().set).as_deref());
+        if let Some(span) = self.span() {
+            set(to, headers::TRACEPARENT, Some(&trace::traceparent(span)));
+            let state = span.trace_state().header();
+            set(
+                to,
+                headers::TRACESTATE,
+                Some(&*state).filter(|s| !s.is_empty()),
+            );
+        }
+    }
+}
+
+fn list(flags: &[Box<str>]) -> Option<String> {
+    (!flags.is_empty()).then(|| flags.join(","))
+}
+
+fn set(to: &mut HeaderMap, name: HeaderName, value: Option<&str>) {
+    if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+        to.insert(name, value);
+    }
 }

@@ -21,6 +21,13 @@ pub enum Needs {
     OneOf(&'static [Action]),
 }
 
+/// Whether a call is one of many that nobody wants to read of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Noise {
+    Call,
+    Probe,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 pub struct Rpc {
     pub path: &'static str,
@@ -38,6 +45,14 @@ impl Rpc {
 
     pub fn is_stream(&self) -> bool {
         self.kind != Kind::Unary
+    }
+
+    /// How much of the log it is worth.
+    pub(super) fn noise(&self) -> Noise {
+        match self.path.starts_with("/grpc.health.") {
+            true => Noise::Probe,
+            false => Noise::Call,
+        }
     }
 }
 

@@ -1,156 +1,103 @@
-//! Counting calls: begun, ended by code, how long, how many messages and bytes; streams by why they
-//! ended. One that is dropped before its trailers was left by its client.
+//! Counting calls: begun, ended by code, how long; messages and bytes as they pass; streams by why
+//! they ended.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use axum::body::Body;
 use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use tonic::{Code, Status};
-use tower::{Layer, Service};
+use http::Request;
+use tower::Layer;
 
 use super::{
-    Call,
+    Call, End, RPCS, Rpc,
     messages::Messages,
+    onlooker::{Onlooker, Onlooking, Witness},
     watched::{Watched, Watcher},
 };
 use crate::{
-    errors::{Reason, code_name, reason_of},
-    metrics,
+    errors::code_name,
+    metrics::{RpcMetrics, WayMetrics},
 };
 
-#[derive(Clone, Debug, Default)]
-pub struct RpcMetricsLayer;
-
+/// Looks up each call's counters once for all, so that it is made after the recorder.
 #[derive(Clone, Debug)]
-pub struct RpcMetrics<S>(S);
+pub struct RpcMetricsLayer(Arc<[(&'static Rpc, RpcMetrics)]>);
 
-impl<S> Layer<S> for RpcMetricsLayer {
-    type Service = RpcMetrics<S>;
-
-    fn layer(&self, inner: S) -> RpcMetrics<S> {
-        RpcMetrics(inner)
+impl RpcMetricsLayer {
+    #[expect(clippy::new_without_default, reason = "it registers the metrics")]
+    pub fn new() -> Self {
+        let all = RPCS.iter().chain([Rpc::of_path("")]);
+        Self(all.map(|rpc| (rpc, RpcMetrics::new(rpc.name))).collect())
     }
 }
 
-impl<S> Service<Request<Body>> for RpcMetrics<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+impl<S> Layer<S> for RpcMetricsLayer {
+    type Service = Onlooking<S, Self>;
 
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
+    fn layer(&self, inner: S) -> Self::Service {
+        let onlooker = self.clone();
+        Onlooking { inner, onlooker }
+    }
+}
+
+impl Onlooker for RpcMetricsLayer {
+    type Witness = Counting;
+
+    fn witness(&self, call: &Arc<Call>) -> Counting {
+        let known = self.0.iter().find(|(rpc, _)| std::ptr::eq(*rpc, call.rpc));
+        let metrics = known.map_or_else(|| RpcMetrics::new(call.rpc.name), |(_, m)| m.clone());
+        metrics.count_started();
+        if call.rpc.is_stream() {
+            metrics.add_open_stream();
+        }
+        Counting {
+            metrics,
+            messages: Messages::default(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Counting {
+    metrics: RpcMetrics,
+    messages: Messages,
+}
+
+impl Witness for Counting {
+    fn request(&mut self, call: &Arc<Call>, request: Request<Body>) -> Request<Body> {
+        let received = Received {
+            call: Arc::clone(call),
+            metrics: self.metrics.received().clone(),
+            messages: Messages::default(),
+        };
+        request.map(|body| Body::new(Watched::new(body, received)))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = Call::of(request.extensions());
-        let mut ending = Ending::open(Arc::clone(&call));
-        let request = request.map(|body| {
-            let messages = Messages::default();
-            Body::new(Watched::new(body, Received { call, messages }))
-        });
-        let answered = self.0.call(request);
-        Box::pin(async move {
-            let response = answered.await?;
-            ending.head(response.headers());
-            Ok(response.map(|body| Body::new(Watched::new(body, ending))))
-        })
+    fn sent(&mut self, call: &Call, data: &Bytes) {
+        let (ended, bytes) = (self.messages.advance(data), data.len() as u64);
+        call.sent.add(ended, bytes);
+        self.metrics.sent().count(ended, bytes);
+    }
+
+    fn ended(&mut self, call: &Call, end: &End) {
+        if call.rpc.is_stream() {
+            self.metrics.count_stream_ended(end.by.name());
+        }
+        self.metrics.observe_handled(code_name(end.code), end.took);
     }
 }
 
 #[derive(Debug)]
 struct Received {
     call: Arc<Call>,
+    metrics: WayMetrics,
     messages: Messages,
 }
 
 impl Watcher for Received {
     fn data(&mut self, data: &Bytes) {
-        let ended = self.messages.advance(data);
-        self.call.received.add(ended, data.len() as u64);
-    }
-}
-
-/// Counts the end of a call when it is dropped.
-#[derive(Debug)]
-struct Ending {
-    call: Arc<Call>,
-    messages: Messages,
-    /// `None` before the trailers.
-    code: Option<Code>,
-    reason: Option<Reason>,
-}
-
-impl Ending {
-    fn open(call: Arc<Call>) -> Self {
-        metrics::count_rpc_started(call.rpc.name);
-        if call.rpc.is_stream() {
-            metrics::add_open_stream(call.rpc.name);
-        }
-        Self {
-            call,
-            messages: Messages::default(),
-            code: None,
-            reason: None,
-        }
-    }
-
-    /// A response without a body has its status in front.
-    fn head(&mut self, headers: &HeaderMap) {
-        if let Some(status) = Status::from_header_map(headers) {
-            self.code = Some(status.code());
-            self.reason = reason_of(&status);
-        }
-    }
-
-    fn ended_by(&self) -> &'static str {
-        let Some(code) = self.code else {
-            return "client_gone";
-        };
-        match self.reason {
-            Some(Reason::SlowSubscriber) => "slow",
-            Some(Reason::TokenExpired | Reason::TokenRevoked) => "token_expired",
-            Some(Reason::ProducerFenced) => "fenced",
-            Some(Reason::DeadlineExceeded) => "deadline",
-            Some(Reason::Stopping) => "server_stop",
-            _ if self.call.was_stopped() => "server_stop",
-            _ if code == Code::Ok => "done",
-            _ => "error",
-        }
-    }
-}
-
-impl Watcher for Ending {
-    fn data(&mut self, data: &Bytes) {
-        let ended = self.messages.advance(data);
-        self.call.sent.add(ended, data.len() as u64);
-    }
-
-    fn trailers(&mut self, trailers: &mut HeaderMap) {
-        self.head(trailers);
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        let rpc = self.call.rpc;
-        let code = self.code.unwrap_or(Code::Cancelled);
-        if rpc.is_stream() {
-            metrics::count_stream_ended(rpc.name, self.ended_by());
-        }
-        metrics::observe_rpc_handled(rpc.name, code_name(code), self.call.started.elapsed());
-        let (received, sent) = (&self.call.received, &self.call.sent);
-        metrics::count_rpc_messages(rpc.name, received.messages(), sent.messages());
-        metrics::count_rpc_bytes(rpc.name, received.bytes(), sent.bytes());
+        let (ended, bytes) = (self.messages.advance(data), data.len() as u64);
+        self.call.received.add(ended, bytes);
+        self.metrics.count(ended, bytes);
     }
 }

@@ -33,6 +33,14 @@ impl Globs {
         Ok(Self { texts, set })
     }
 
+    /// What matches one of these or one of those. Each compiled before, so together they do as well;
+    /// if not, nothing matches.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        let both = [self.texts(), other.texts()].concat();
+        Self::new(&both).unwrap_or_default()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.texts.is_empty()
     }

@@ -1,7 +1,7 @@
 //! What a caller may do: scopes `action:feed-glob[:key-glob]`, where `{principal}` stands for the
 //! caller's own name.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc};
 
 use super::glob::{Globs, InvalidGlob};
 
@@ -56,6 +56,15 @@ impl Keys {
             Self::Matching(globs) => globs.matches(key),
         }
     }
+
+    /// The keys of both.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Matching(a), Self::Matching(b)) => Self::Matching(a.or(&b)),
+            (_, _) => Self::All,
+        }
+    }
 }
 
 /// All that a caller may do. Cheap to clone.
@@ -104,6 +113,13 @@ impl Scopes {
         self.0.iter().map(|scope| scope.text.as_str())
     }
 
+    /// Whether a feed may be seen: by whoever may do anything with it, be it for some of its keys.
+    pub fn see(&self, feed: &str) -> bool {
+        Action::ALL
+            .into_iter()
+            .any(|action| self.allow_part_of(action, feed))
+    }
+
     /// Whether the action is allowed for any feed at all.
     pub fn allow_some(&self, action: Action) -> bool {
         self.0.iter().any(|scope| scope.allows(action))
@@ -126,6 +142,19 @@ impl Scopes {
         }
         // Each compiled when it was read, so together they do as well; if not, nothing is allowed.
         Globs::new(&globs).ok().map(Keys::Matching)
+    }
+
+    /// Whether the action is allowed for a feed, be it for some keys only.
+    pub fn allow_part_of(&self, action: Action, feed: &str) -> bool {
+        let mut scopes = self.0.iter();
+        scopes.any(|scope| scope.allows(action) && scope.feeds.matches(feed))
+    }
+
+    /// Globs of the feeds for which the action is allowed, be it for some keys only; each once.
+    pub fn feed_globs(&self, action: Action) -> Vec<String> {
+        let scopes = self.0.iter().filter(|scope| scope.allows(action));
+        let globs: BTreeSet<_> = scopes.flat_map(|scope| scope.feeds.texts()).collect();
+        globs.into_iter().cloned().collect()
     }
 
     /// Whether the action is allowed for all of a feed.
@@ -164,7 +193,8 @@ impl Scope {
             .next()
             .filter(|glob| !glob.is_empty())
             .ok_or_else(form)?;
-        let keys = parts.next().filter(|glob| !glob.is_empty());
+        // All keys are no limit at all.
+        let keys = parts.next().filter(|glob| !glob.is_empty() && *glob != "*");
         Ok(Self {
             text: text.to_owned(),
             action,
@@ -240,6 +270,18 @@ mod tests {
     }
 
     #[test]
+    fn feeds_are_known_without_their_keys() {
+        let scopes = scopes(
+            &["subscribe:b*:x", "subscribe:a", "subscribe:a:y", "admin:c"],
+            "me",
+        );
+        assert_eq!(scopes.feed_globs(Action::Subscribe), ["a", "b*"]);
+        assert!(scopes.allow_part_of(Action::Subscribe, "b1"));
+        assert!(!scopes.allow_part_of(Action::Subscribe, "c"));
+        assert!(scopes.allow_part_of(Action::Observe, "c"));
+    }
+
+    #[test]
     fn the_own_name_is_taken_literally() {
         let keys = |principal| {
             let scopes = scopes(&["ingest:sensors:{principal}.*"], principal);
@@ -258,8 +300,10 @@ mod tests {
         let admin = scopes(&["admin:a"], "me");
         assert!(admin.allow_all_of(Action::Observe, "a") && !admin.allow_some(Action::Subscribe));
         let all = scopes(&["*:*"], "me");
+        let keys = scopes(&["*:*:*"], "me");
         for action in Action::ALL {
             assert!(all.allow_all_of(action, "x"), "{action:?}");
+            assert!(keys.allow_all_of(action, "x"), "{action:?}");
             assert!(Scopes::everything().allow_all_of(action, "x"));
             assert!(!Scopes::nothing().allow_some(action));
         }

@@ -14,69 +14,78 @@ impl CatalogService for Services {
         &self,
         request: Request<v1::CreateFeedRequest>,
     ) -> Result<Response<v1::CreateFeedResponse>, Status> {
-        let done = feeds::create(&self.context, request.into_inner()).await;
-        done.map(Response::new)
+        let call = Call::of(request.extensions());
+        let done = feeds::create(&self.context, request.into_inner(), &call);
+        done.await.map(Response::new)
     }
 
     async fn get_feed(
         &self,
         request: Request<v1::GetFeedRequest>,
     ) -> Result<Response<v1::GetFeedResponse>, Status> {
-        feeds::get(&self.context, request.get_ref()).map(Response::new)
+        let call = Call::of(request.extensions());
+        feeds::get(&self.context, request.get_ref(), &call).map(Response::new)
     }
 
     async fn list_feeds(
         &self,
         request: Request<v1::ListFeedsRequest>,
     ) -> Result<Response<v1::ListFeedsResponse>, Status> {
-        feeds::list(&self.context, request.get_ref()).map(Response::new)
+        let call = Call::of(request.extensions());
+        feeds::list(&self.context, request.get_ref(), &call).map(Response::new)
     }
 
     async fn update_feed(
         &self,
         request: Request<v1::UpdateFeedRequest>,
     ) -> Result<Response<v1::UpdateFeedResponse>, Status> {
-        let done = feeds::update(&self.context, request.into_inner()).await;
-        done.map(Response::new)
+        let call = Call::of(request.extensions());
+        let done = feeds::update(&self.context, request.into_inner(), &call);
+        done.await.map(Response::new)
     }
 
     async fn trim_feed(
         &self,
         request: Request<v1::TrimFeedRequest>,
     ) -> Result<Response<v1::TrimFeedResponse>, Status> {
-        let done = feeds::trim(&self.context, request.into_inner()).await;
-        done.map(Response::new)
+        let call = Call::of(request.extensions());
+        let done = feeds::trim(&self.context, request.into_inner(), &call);
+        done.await.map(Response::new)
     }
 
     async fn delete_feed(
         &self,
         request: Request<v1::DeleteFeedRequest>,
     ) -> Result<Response<v1::DeleteFeedResponse>, Status> {
-        let done = feeds::delete(&self.context, request.into_inner()).await;
-        done.map(Response::new)
+        let call = Call::of(request.extensions());
+        let done = feeds::delete(&self.context, request.into_inner(), &call);
+        done.await.map(Response::new)
     }
 
     async fn list_keys(
         &self,
         request: Request<v1::ListKeysRequest>,
     ) -> Result<Response<v1::ListKeysResponse>, Status> {
-        keys::list(&self.context, request.get_ref()).map(Response::new)
+        let call = Call::of(request.extensions());
+        keys::list(&self.context, request.get_ref(), &call).map(Response::new)
     }
 
     async fn set_key_info(
         &self,
         request: Request<v1::SetKeyInfoRequest>,
     ) -> Result<Response<v1::SetKeyInfoResponse>, Status> {
-        let done = keys::set_info(&self.context, request.into_inner()).await;
-        done.map(Response::new)
+        let call = Call::of(request.extensions());
+        let done = keys::set_info(&self.context, request.into_inner(), &call);
+        done.await.map(Response::new)
     }
 
     async fn delete_keys(
         &self,
         request: Request<v1::DeleteKeysRequest>,
     ) -> Result<Response<v1::DeleteKeysResponse>, Status> {
-        let done = keys::delete(&self.context, request.into_inner()).await;
-        done.map(Response::new)
+        let call = Call::of(request.extensions());
+        let done = keys::delete(&self.context, request.into_inner(), &call);
+        done.await.map(Response::new)
     }
 
     async fn get_producer(
@@ -84,7 +93,7 @@ impl CatalogService for Services {
         request: Request<v1::GetProducerRequest>,
     ) -> Result<Response<v1::GetProducerResponse>, Status> {
         let call = Call::of(request.extensions());
-        let found = producers::get(&self.context, request.get_ref(), call.principal());
+        let found = producers::get(&self.context, request.get_ref(), &call);
         found.map(Response::new)
     }
 
@@ -92,14 +101,16 @@ impl CatalogService for Services {
         &self,
         request: Request<v1::ListProducersRequest>,
     ) -> Result<Response<v1::ListProducersResponse>, Status> {
-        producers::list(&self.context, request.get_ref()).map(Response::new)
+        let call = Call::of(request.extensions());
+        producers::list(&self.context, request.get_ref(), &call).map(Response::new)
     }
 
     async fn list_subscribers(
         &self,
         request: Request<v1::ListSubscribersRequest>,
     ) -> Result<Response<v1::ListSubscribersResponse>, Status> {
-        subscribers::list(&self.context, request.get_ref()).map(Response::new)
+        let call = Call::of(request.extensions());
+        subscribers::list(&self.context, request.get_ref(), &call).map(Response::new)
     }
 
     async fn delete_cursor(
@@ -107,7 +118,7 @@ impl CatalogService for Services {
         request: Request<v1::DeleteCursorRequest>,
     ) -> Result<Response<v1::DeleteCursorResponse>, Status> {
         let call = Call::of(request.extensions());
-        let done = cursors::delete(&self.context, request.into_inner(), call.principal());
+        let done = cursors::delete(&self.context, request.into_inner(), &call);
         done.await.map(Response::new)
     }
 }

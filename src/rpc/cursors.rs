@@ -4,22 +4,23 @@ use std::sync::Arc;
 
 use tonic::Status;
 
-use super::{Context, request, status};
+use super::{Context, access, request, status};
 use crate::{
     hub::{CursorKey, Feed},
-    model::{Cursor, Principal},
+    layers::Call,
+    model::{Action, Cursor},
     proto::v1,
 };
 
 pub(super) async fn acknowledge(
     context: &Context,
     asked: v1::AcknowledgeCursorRequest,
-    principal: Principal,
+    call: &Call,
 ) -> Result<v1::AcknowledgeCursorResponse, Status> {
     let missing = || status::invalid_argument("cursor", "is missing; say what was processed");
     let cursor = asked.cursor.ok_or_else(missing)?;
-    let feed = feed(context, "cursor.feed", &cursor.feed)?;
-    let key = key(&asked.subscriber, principal)?;
+    let feed = feed(context, call, "cursor.feed", &cursor.feed)?;
+    let key = key(&asked.subscriber, call)?;
     let cursor = Cursor {
         epoch: cursor.epoch,
         offset: cursor.offset,
@@ -33,28 +34,29 @@ pub(super) async fn acknowledge(
 pub(super) async fn delete(
     context: &Context,
     asked: v1::DeleteCursorRequest,
-    principal: Principal,
+    call: &Call,
 ) -> Result<v1::DeleteCursorResponse, Status> {
-    let feed = feed(context, "feed", &asked.feed)?;
-    let key = key(&asked.subscriber, principal)?;
+    let feed = feed(context, call, "feed", &asked.feed)?;
+    let key = key(&asked.subscriber, call)?;
     let deleted = context.hub.delete_cursor(&feed, key).await;
     deleted.map_err(|e| status::catalog(&e))?;
     Ok(v1::DeleteCursorResponse {})
 }
 
-fn feed(context: &Context, field: &str, name: &str) -> Result<Arc<Feed>, Status> {
+fn feed(context: &Context, call: &Call, field: &str, name: &str) -> Result<Arc<Feed>, Status> {
     let name = request::feed_name(field, name)?;
+    access::part_of(call, Action::Subscribe, &name)?;
     context.hub.feed(&name).map_err(|e| status::catalog(&e))
 }
 
-fn key(subscriber: &str, principal: Principal) -> Result<CursorKey, Status> {
+fn key(subscriber: &str, call: &Call) -> Result<CursorKey, Status> {
     let subscriber = request::subscriber_name(subscriber)?;
     if subscriber.is_empty() {
         let text = "is missing; name the subscriber";
         return Err(status::invalid_argument("subscriber", text));
     }
     Ok(CursorKey {
-        principal,
+        principal: call.principal(),
         subscriber,
     })
 }

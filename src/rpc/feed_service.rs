@@ -94,7 +94,8 @@ impl FeedService for Services {
         &self,
         request: Request<v1::GetLatestRequest>,
     ) -> Result<Response<v1::GetLatestResponse>, Status> {
-        latest::get(&self.context, request.get_ref()).map(Response::new)
+        let call = Call::of(request.extensions());
+        latest::get(&self.context, request.get_ref(), &call).map(Response::new)
     }
 
     async fn acknowledge_cursor(
@@ -102,7 +103,7 @@ impl FeedService for Services {
         request: Request<v1::AcknowledgeCursorRequest>,
     ) -> Result<Response<v1::AcknowledgeCursorResponse>, Status> {
         let call = Call::of(request.extensions());
-        let done = cursors::acknowledge(&self.context, request.into_inner(), call.principal());
+        let done = cursors::acknowledge(&self.context, request.into_inner(), &call);
         done.await.map(Response::new)
     }
 }

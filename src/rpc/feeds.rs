@@ -2,10 +2,11 @@
 
 use tonic::Status;
 
-use super::{Context, page, request, status};
+use super::{Context, access, page, request, status};
 use crate::{
     hub::{Feed, FeedChange},
-    model::Visibility,
+    layers::Call,
+    model::{Action, Visibility},
     proto::{
         convert::{wire_duration, wire_timestamp},
         v1,
@@ -15,8 +16,10 @@ use crate::{
 pub(super) async fn create(
     context: &Context,
     asked: v1::CreateFeedRequest,
+    call: &Call,
 ) -> Result<v1::CreateFeedResponse, Status> {
     let name = request::feed_name("name", &asked.name)?;
+    access::all_of(call, Action::Admin, &name)?;
     let default = context.hub.options().retention;
     let retention = asked
         .retention
@@ -33,8 +36,10 @@ pub(super) async fn create(
 pub(super) fn get(
     context: &Context,
     asked: &v1::GetFeedRequest,
+    call: &Call,
 ) -> Result<v1::GetFeedResponse, Status> {
     let name = request::feed_name("name", &asked.name)?;
+    access::sees(call, &name)?;
     let feed = context.hub.feed(&name).map_err(|e| status::catalog(&e))?;
     Ok(v1::GetFeedResponse {
         feed: Some(describe(context, &feed)),
@@ -44,14 +49,19 @@ pub(super) fn get(
 pub(super) fn list(
     context: &Context,
     asked: &v1::ListFeedsRequest,
+    call: &Call,
 ) -> Result<v1::ListFeedsResponse, Status> {
     let after = page::after(&asked.page_token)?;
     let after = after
         .map(|name| request::feed_name("page_token", name))
         .transpose()?;
     let size = page::size(asked.page_size);
-    let feeds = context.hub.feeds(after.as_ref(), size + 1);
-    let mut feeds: Vec<_> = feeds.iter().map(|feed| describe(context, feed)).collect();
+    let feeds = context.hub.feeds(after.as_ref(), usize::MAX);
+    let seen = feeds
+        .iter()
+        .filter(|feed| access::may_see(call, feed.name()));
+    let seen = seen.take(size + 1).map(|feed| describe(context, feed));
+    let mut feeds: Vec<_> = seen.collect();
     let next_page_token = page::cut(&mut feeds, size, |feed| feed.name.clone());
     Ok(v1::ListFeedsResponse {
         feeds,
@@ -62,8 +72,10 @@ pub(super) fn list(
 pub(super) async fn update(
     context: &Context,
     asked: v1::UpdateFeedRequest,
+    call: &Call,
 ) -> Result<v1::UpdateFeedResponse, Status> {
     let name = request::feed_name("name", &asked.name)?;
+    access::all_of(call, Action::Admin, &name)?;
     let max_age = asked
         .max_age
         .map(|age| request::duration("max_age", &age))
@@ -83,8 +95,10 @@ pub(super) async fn update(
 pub(super) async fn trim(
     context: &Context,
     asked: v1::TrimFeedRequest,
+    call: &Call,
 ) -> Result<v1::TrimFeedResponse, Status> {
     let name = request::feed_name("name", &asked.name)?;
+    access::all_of(call, Action::Admin, &name)?;
     let trimmed = context.hub.trim_feed(&name, asked.before_offset).await;
     let feed = trimmed.map_err(|e| status::catalog(&e))?;
     Ok(v1::TrimFeedResponse {
@@ -95,8 +109,10 @@ pub(super) async fn trim(
 pub(super) async fn delete(
     context: &Context,
     asked: v1::DeleteFeedRequest,
+    call: &Call,
 ) -> Result<v1::DeleteFeedResponse, Status> {
     let name = request::feed_name("name", &asked.name)?;
+    access::all_of(call, Action::Admin, &name)?;
     context
         .hub
         .delete_feed(&name)

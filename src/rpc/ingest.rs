@@ -7,12 +7,13 @@ use futures_util::{FutureExt as _, StreamExt as _, future::BoxFuture, stream::Fu
 use tokio_stream::Stream;
 use tonic::Status;
 
-use super::{Context, request, status};
+use super::{Context, access, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Mode, ProducerGuard, ProducerKey, Refused},
-    layers::Call,
-    model::{self, FeedName, Principal, Span},
+    hub::{Ack, AppendError, Batch, Feed, KeyGate, Mode, ProducerGuard, ProducerKey, Refused},
+    layers::{Call, Quota},
+    model::{self, Action, FeedName, Span},
     proto::{v1, wire::IngestMessage},
+    trace::Source,
 };
 
 /// Refusals that are told one by one.
@@ -33,8 +34,11 @@ pub(super) async fn run(
     let mut messages = messages.fuse();
     let mut upload = Upload {
         context,
-        principal: call.principal(),
+        call,
+        quota: call.quota(),
+        source: call.source().map(Arc::clone),
         target: None,
+        gate: KeyGate::open(),
         connected: None,
         records: 0,
         gathered: None,
@@ -77,8 +81,12 @@ pub(super) async fn run(
 /// One upload: where its records go, as the messages said so far.
 struct Upload<'a> {
     context: &'a Context,
-    principal: Principal,
+    call: &'a Call,
+    quota: &'a Quota,
+    source: Option<Arc<Source>>,
     target: Option<(Arc<Feed>, Option<ProducerKey>)>,
+    /// What may be written to the target's feed.
+    gate: KeyGate,
     connected: Option<ProducerGuard>,
     records: u64,
     gathered: Option<Gathered>,
@@ -126,8 +134,10 @@ impl Upload<'_> {
     }
 
     async fn gather(&mut self, message: Result<Bytes, Status>) -> Result<(), Status> {
-        let message = message.map_err(status::of_request)?;
-        let message = IngestMessage::read(&message).map_err(|_malformed| status::not_protobuf())?;
+        let bytes = message.map_err(status::of_request)?;
+        let message = IngestMessage::read(&bytes).map_err(|_malformed| status::not_protobuf())?;
+        let taken = self.quota.take(message.count as u64, bytes.len() as u64);
+        taken.map_err(|limited| limited.status())?;
         if !self.joins(&message) {
             self.submit().await?;
             self.open(&message).await?;
@@ -135,7 +145,8 @@ impl Upload<'_> {
         if let Some(gathered) = &mut self.gathered {
             let limits = self.context.hub.limits(gathered.now);
             let (feed, now) = (&gathered.feed, gathered.now);
-            gathered.batch.check(feed, message.records(), &limits, now);
+            let (gate, records) = (&mut self.gate, message.records());
+            gathered.batch.check_at(gate, feed, records, &limits, now);
             self.records += message.count as u64;
         }
         Ok(())
@@ -187,6 +198,7 @@ impl Upload<'_> {
             first_sequence,
         };
         let batch = Batch::new(numbered, mode, message.count, message.record_bytes);
+        let batch = batch.from(self.source.as_ref());
         self.gathered = Some(Gathered {
             origin,
             feed,
@@ -230,6 +242,7 @@ impl Upload<'_> {
             (Some((current, _)), "") => current.name().clone(),
             (_, feed) => request::feed_name("feed", feed)?,
         };
+        let keys = access::keys(self.call, Action::Ingest, &name)?;
         let feed = self.context.hub.feed_for_append(&name).await;
         let feed = feed.map_err(|e| status::catalog(&e))?;
         let key = match (message.producer, &self.target) {
@@ -237,7 +250,7 @@ impl Upload<'_> {
             ("", Some((_, key))) => key.clone(),
             (producer, _) => Some(ProducerKey {
                 producer: request::producer_name("producer", producer)?,
-                principal: Arc::clone(&self.principal),
+                principal: self.call.principal(),
             }),
         };
         let hub = &self.context.hub;
@@ -245,6 +258,7 @@ impl Upload<'_> {
         let connected = connected.map(|key| hub.connect_producer(&feed, key, None));
         self.connected = connected.transpose().map_err(|e| status::append(&e))?;
         self.target = Some((Arc::clone(&feed), key.clone()));
+        self.gate = KeyGate::new(keys);
         Ok((feed, key))
     }
 }
@@ -288,15 +302,19 @@ struct Tally {
     summary: v1::IngestResponse,
     feeds: BTreeMap<(FeedName, String), v1::IngestFeedSummary>,
     failure: Option<Status>,
+    /// A batch was not stored, and one behind it may have been.
+    torn: bool,
 }
 
 impl Tally {
     fn take(&mut self, (origin, answer): (Origin, Result<Ack, AppendError>)) {
         match answer {
             Ok(ack) => self.count(origin, ack),
-            Err(error) if self.failure.is_none() => self.failure = Some(status::append(&error)),
-            // What follows a failed batch of a producer is refused because of it.
-            Err(_) => {}
+            Err(error) => {
+                self.torn = true;
+                // What follows a failed batch of a producer is refused because of it.
+                self.failure.get_or_insert_with(|| status::append(&error));
+            }
         }
     }
 
@@ -339,7 +357,13 @@ impl Tally {
             stored_through_sequence: self.feeds.values().filter_map(|f| f.durable_sequence).max(),
             stored: self.summary.stored,
             duplicates: self.summary.duplicates,
+            decided: (!self.torn).then(|| self.decided()),
         }
+    }
+
+    fn decided(&self) -> u64 {
+        let summary = &self.summary;
+        summary.stored + summary.duplicates + summary.refused
     }
 
     fn response(self) -> v1::IngestResponse {

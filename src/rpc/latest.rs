@@ -2,14 +2,18 @@
 
 use tonic::Status;
 
-use super::{Context, MAX_PAGE_BYTES, page, request, status};
-use crate::{hub::LatestBy, proto::v1};
+use super::{Context, MAX_PAGE_BYTES, access, page, request, status};
+use crate::{hub::LatestBy, layers::Call, model::Action, proto::v1};
 
 pub(super) fn get(
     context: &Context,
     asked: &v1::GetLatestRequest,
+    call: &Call,
 ) -> Result<v1::GetLatestResponse, Status> {
     let name = request::feed_name("feed", &asked.feed)?;
+    let allowed = access::keys(call, Action::Subscribe, &name)?;
+    let named = asked.keys.iter().map(String::as_str);
+    access::each_key(&allowed, Action::Subscribe, &name, named)?;
     let feed = context.hub.feed(&name).map_err(|e| status::catalog(&e))?;
     let by = match v1::LatestBy::try_from(asked.by) {
         Ok(v1::LatestBy::Unspecified | v1::LatestBy::EventTime) => LatestBy::EventTime,
@@ -23,7 +27,7 @@ pub(super) fn get(
     };
     let after = page::after(&asked.page_token)?;
     let size = page::size(asked.page_size);
-    let page = feed.latest(&asked.keys, by, after, size, MAX_PAGE_BYTES);
+    let page = feed.latest(&asked.keys, &allowed, by, after, size, MAX_PAGE_BYTES);
     let as_of = v1::Cursor {
         feed: feed.name().to_string(),
         epoch: feed.epoch(),

@@ -1,8 +1,11 @@
 //! One file per RPC: decode, one call into the hub, encode. `status` is the only way out for
 //! errors.
 
+mod access;
 mod catalog_service;
 mod cursors;
+#[cfg(test)]
+mod documented;
 mod feed_service;
 mod feeds;
 mod ingest;
@@ -11,6 +14,8 @@ mod latest;
 mod page;
 mod producers;
 mod publish;
+#[cfg(test)]
+mod rate_tests;
 mod request;
 mod selector;
 mod session;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use tonic::Status;
 
-use super::{Context, page, request, status};
+use super::{Context, access, page, request, status};
 use crate::{
     hub::{ProducerKey, ProducerView},
-    model::{self, FeedName, Principal},
+    layers::Call,
+    model::{self, Action, FeedName},
     proto::{convert::wire_timestamp, v1},
 };
 
@@ -17,13 +18,14 @@ const SEPARATOR: char = '\0';
 pub(super) fn get(
     context: &Context,
     asked: &v1::GetProducerRequest,
-    principal: Principal,
+    call: &Call,
 ) -> Result<v1::GetProducerResponse, Status> {
     let name = request::feed_name("feed", &asked.feed)?;
     let key = ProducerKey {
         producer: request::producer_name("producer", &asked.producer)?,
-        principal,
+        principal: call.principal(),
     };
+    access::part_of(call, Action::Ingest, &name)?;
     let view = context
         .hub
         .producer(&name, &key)
@@ -36,6 +38,7 @@ pub(super) fn get(
 pub(super) fn list(
     context: &Context,
     asked: &v1::ListProducersRequest,
+    call: &Call,
 ) -> Result<v1::ListProducersResponse, Status> {
     let stale = asked
         .stale
@@ -44,9 +47,12 @@ pub(super) fn list(
         .transpose()?;
     let after = page::after(&asked.page_token)?;
     let feeds = if asked.feed.is_empty() {
-        context.hub.feeds(None, usize::MAX)
+        let all = context.hub.feeds(None, usize::MAX).into_iter();
+        let observed = all.filter(|feed| access::may(call, Action::Observe, feed.name()));
+        observed.collect()
     } else {
         let name = request::feed_name("feed", &asked.feed)?;
+        access::part_of(call, Action::Observe, &name)?;
         vec![context.hub.feed(&name).map_err(|e| status::catalog(&e))?]
     };
     let size = page::size(asked.page_size);

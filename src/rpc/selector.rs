@@ -134,6 +134,7 @@ fn keys(path: &str, selector: &v1::Selector) -> Result<KeyFilter, Status> {
         include_globs: globs(&field("key_globs"), &selector.key_globs)?,
         exclude: set("exclude_keys", &selector.exclude_keys)?,
         exclude_globs: globs(&field("exclude_key_globs"), &selector.exclude_key_globs)?,
+        within: None,
     })
 }
 

@@ -8,7 +8,10 @@ use tonic_types::pb;
 use crate::{
     errors::{Answer, Reason},
     hub::{AppendError, CatalogError, FollowError, SequenceError},
-    proto::{v1, wire::Invalid},
+    proto::{
+        v1,
+        wire::{Invalid, Reason as RecordReason},
+    },
     store::StoreError,
 };
 
@@ -134,7 +137,12 @@ fn sequence(error: &SequenceError, message: String) -> Status {
 
 fn refused(index: usize, invalid: &Invalid, message: String) -> Status {
     let field = format!("records[{index}].{}", invalid.field);
-    Answer::of_record(invalid.reason.code(), message)
+    let kind = if invalid.reason == RecordReason::KeyNotAllowed {
+        Reason::PermissionDenied
+    } else {
+        Reason::InvalidArgument
+    };
+    Answer::of_record(kind, invalid.reason.code(), message)
         .field(&field, &invalid.message)
         .status()
 }

@@ -2,9 +2,11 @@
 
 use tonic::Status;
 
-use super::{Context, page, request, status};
+use super::{Context, access, page, request, status};
 use crate::{
     hub::SubscriberView,
+    layers::Call,
+    model::Action,
     proto::{
         convert::{wire_duration, wire_timestamp},
         v1,
@@ -14,11 +16,13 @@ use crate::{
 pub(super) fn list(
     context: &Context,
     asked: &v1::ListSubscribersRequest,
+    call: &Call,
 ) -> Result<v1::ListSubscribersResponse, Status> {
     let feed = if asked.feed.is_empty() {
         None
     } else {
         let name = request::feed_name("feed", &asked.feed)?;
+        access::part_of(call, Action::Observe, &name)?;
         Some(context.hub.feed(&name).map_err(|e| status::catalog(&e))?)
     };
     // Subscriptions have no unique name, so a page goes by number; it is a moving list anyway.
@@ -30,7 +34,9 @@ pub(super) fn list(
     };
     let size = page::size(asked.page_size);
     let views = context.hub.all_subscribers(feed.as_deref());
-    let page = views.iter().skip(skip).take(size + 1);
+    let observed = views.iter();
+    let observed = observed.filter(|view| access::may(call, Action::Observe, &view.feed));
+    let page = observed.skip(skip).take(size + 1);
     let mut subscribers: Vec<_> = page.map(describe).collect();
     let next_page_token = page::cut(&mut subscribers, size, |_| String::new());
     let next_page_token = if next_page_token.is_empty() {

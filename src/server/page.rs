@@ -5,8 +5,8 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     Router,
-    extract::State,
-    http::{HeaderName, header},
+    extract::{Request, State},
+    http::{HeaderName, StatusCode, header},
     response::{Html, IntoResponse},
     routing::get,
 };
@@ -14,7 +14,8 @@ use axum::{
 use super::web;
 use crate::{
     hub::{Feed, Hub},
-    model,
+    layers::{Authenticator, Peer},
+    model::{self, Scopes},
 };
 
 const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2rem auto;max-width:60rem;\
@@ -29,33 +30,70 @@ const FULL_PAGE: &str = if web::is_built() {
      <code>cargo build --release</code>."
 };
 /// Nothing but the page's own style runs or loads.
-const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'";
+const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
+    base-uri 'none'; form-action 'none'";
+/// Other sites may not show it as an image or script of theirs.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 const REFRESH_SECONDS: u32 = 2;
 
-pub(super) fn router(hub: Arc<Hub>) -> Router {
+#[derive(Clone)]
+struct Shown {
+    hub: Arc<Hub>,
+    authenticator: Arc<Authenticator>,
+    /// What is open to the network, one sentence each.
+    open: Arc<[String]>,
+}
+
+pub(super) fn router(
+    hub: Arc<Hub>,
+    authenticator: Arc<Authenticator>,
+    open: Vec<String>,
+) -> Router {
+    let shown = Shown {
+        hub,
+        authenticator,
+        open: open.into(),
+    };
     let pages = Router::new().route("/status", get(status));
     let pages = if web::is_built() {
         pages
     } else {
         pages.route("/", get(status))
     };
-    pages.with_state(hub).merge(web::router())
+    pages.with_state(shown).merge(web::router())
 }
 
-async fn status(State(hub): State<Arc<Hub>>) -> impl IntoResponse {
-    let headers: [(HeaderName, &str); 4] = [
+/// Shows the feeds that whoever asks may see.
+async fn status(State(shown): State<Shown>, request: Request) -> impl IntoResponse {
+    let headers: [(HeaderName, &str); 5] = [
         (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
+        (RESOURCE_POLICY, "same-origin"),
         (header::CACHE_CONTROL, "no-store"),
     ];
-    (headers, Html(render(&hub)))
+    let peer = request.extensions().get::<Peer>();
+    let caller = shown.authenticator.caller(request.headers(), peer).await;
+    let (code, body) = match caller {
+        Ok(caller) => (StatusCode::OK, feeds(&shown.hub, &caller.scopes)),
+        Err(why) => (StatusCode::UNAUTHORIZED, refusal(why)),
+    };
+    (code, headers, Html(render(&shown, &body)))
 }
 
-fn render(hub: &Hub) -> String {
-    let feeds = hub.feeds(None, usize::MAX);
-    let rows: String = feeds.iter().map(|feed| row(hub, feed)).collect();
-    let body = if rows.is_empty() {
+fn refusal(why: &str) -> String {
+    let why = escaped(why);
+    format!(
+        "<p>{why}<p>Ask with a token: <code>curl -H 'authorization: Bearer TOKEN'</code>, or use \
+         <code>ringfeed --token-file FILE feeds list</code>."
+    )
+}
+
+fn feeds(hub: &Hub, scopes: &Scopes) -> String {
+    let feeds = hub.feeds(None, usize::MAX).into_iter();
+    let seen = feeds.filter(|feed| scopes.see(feed.name().as_str()));
+    let rows: String = seen.map(|feed| row(hub, &feed)).collect();
+    if rows.is_empty() {
         "<p>No feed yet. Send a record: <code>echo '{\"key\":\"pi17.temp\",\"value\":21.5}' | \
          ringfeed ingest sensors</code></p>"
             .to_owned()
@@ -64,23 +102,31 @@ fn render(hub: &Hub) -> String {
             "<table><thead><tr><th>feed<th>oldest<th>next<th>keys<th>records/s<th>ring<th>lasts\
              <th>subscribers<th>last record</thead><tbody>{rows}</tbody></table>"
         )
-    };
+    }
+}
+
+fn render(shown: &Shown, body: &str) -> String {
+    let open: String = shown
+        .open
+        .iter()
+        .map(|fact| format!("<p><b>{}</b>", escaped(fact)))
+        .collect();
     format!(
         "<!doctype html><html lang=en><meta charset=utf-8><title>ringfeed</title>\
          <meta name=viewport content='width=device-width'>\
          <meta http-equiv=refresh content={REFRESH_SECONDS}><style>{STYLE}</style>\
-         <h1>ringfeed {version}</h1>{body}\
+         <h1>ringfeed {version}</h1>{open}{body}\
          <p>Follow a feed: <code>ringfeed subscribe FEED</code>. Engine: {engine}. Times are UTC.</p>\
          {FULL_PAGE}</html>",
         version = env!("CARGO_PKG_VERSION"),
-        engine = hub.engine_name(),
+        engine = shown.hub.engine_name(),
     )
 }
 
-/// One feed. Its name is the only text of users in here, and has no character HTML knows.
+/// One feed. Its name is the only text of users in here.
 fn row(hub: &Hub, feed: &Feed) -> String {
     let (bounds, rates) = (feed.bounds(), feed.rates());
-    let mut row = format!("<tr><td>{}", feed.name());
+    let mut row = format!("<tr><td>{}", escaped(feed.name().as_str()));
     let fill = 100.0 * bounds.bytes as f64 / feed.spec().retention.max_bytes.max(1) as f64;
     let lasts = feed.ring_duration().map_or_else(|| "–".to_owned(), about);
     let age = feed.last_append().map_or_else(|| "–".to_owned(), ago);
@@ -98,6 +144,22 @@ fn row(hub: &Hub, feed: &Feed) -> String {
     row
 }
 
+/// Text as HTML shows it, whatever is in it.
+fn escaped(text: &str) -> String {
+    let mut html = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => html.push_str("&amp;"),
+            '<' => html.push_str("&lt;"),
+            '>' => html.push_str("&gt;"),
+            '"' => html.push_str("&quot;"),
+            '\'' => html.push_str("&#39;"),
+            c => html.push(c),
+        }
+    }
+    html
+}
+
 fn ago(nanos: model::UnixNanos) -> String {
     let age = model::now().saturating_sub(nanos);
     format!(
@@ -112,5 +174,21 @@ fn about(duration: Duration) -> String {
         seconds @ 60..3_600 => format!("{} min", seconds / 60),
         seconds @ 3_600..172_800 => format!("{} h", seconds / 3_600),
         seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_users_is_no_markup() {
+        let hostile = "<script>alert('1')</script>&\"";
+        let html = escaped(hostile);
+        assert!(!html.contains(['<', '>', '"', '\'']), "{html}");
+        assert_eq!(
+            html,
+            "&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt;&amp;&quot;"
+        );
     }
 }

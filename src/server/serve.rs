@@ -4,24 +4,33 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::{BuildError, PrometheusHandle};
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::TcpListener,
+    sync::watch,
     task::{JoinHandle, spawn_blocking},
     time::interval,
 };
-use tokio_stream::{Stream, StreamExt as _, wrappers::TcpListenerStream};
 use tokio_util::sync::CancellationToken;
-use tonic::{service::Routes, transport};
-use tonic_health::server::HealthReporter;
+use tonic_health::{
+    pb::health_server::{Health, HealthServer},
+    server::HealthReporter,
+};
 
 use super::{
     admin::{self, Readiness, Ready},
-    config::{Config, EngineKind},
-    gather::Gather,
-    prometheus,
+    around::Around,
+    config::{Config, ConfigError, EngineKind},
+    connection::{Shared, Stop},
+    guard, listen,
+    log::LogLevel,
+    otlp::{Otlp, OtlpError},
+    page, prometheus,
     routes::{self, ReflectionError},
+    seats::Seats,
+    tls::{Tls, TlsError},
 };
 use crate::{
     hub::Hub,
+    layers::Authenticator,
     metrics,
     proto::v1::{
         catalog_service_server::CatalogServiceServer, feed_service_server::FeedServiceServer,
@@ -31,14 +40,6 @@ use crate::{
     store::{Engine, MemoryEngine, StoreError, sled::SledEngine},
 };
 
-/// Small frames that no handler has read yet are charged against half of the connection's window:
-/// about five times a stream's window for each upload of tiny messages that waits for the disk. So
-/// the first is large and the second small, and a dozen uploads can share a connection.
-const CONNECTION_WINDOW: u32 = 64 << 20;
-const STREAM_WINDOW: u32 = 256 << 10;
-const MAX_FRAME: u32 = 64 << 10;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(25);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +50,17 @@ pub enum ServeError {
         source: io::Error,
     },
     #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]
     Metrics(#[from] BuildError),
     #[error(transparent)]
     Reflection(#[from] ReflectionError),
-    #[error("serving failed: {0}")]
-    Transport(#[from] transport::Error),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Otlp(#[from] OtlpError),
     #[error("the store failed: {0}")]
     StoreStopped(String),
     #[error("{0} did not stop within the deadline")]
@@ -68,15 +73,27 @@ pub struct Server {
     config: Config,
     hub: Arc<Hub>,
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     metrics_listener: TcpListener,
     metrics: PrometheusHandle,
     ready: Readiness,
+    authenticator: Arc<Authenticator>,
+    /// `None`: nothing is around calls.
+    around: Option<Around>,
+    log_level: Option<LogLevel>,
+    otlp: Option<Otlp>,
 }
 
 impl Server {
     /// Binds both listeners and opens the store.
     pub async fn bind(config: Config) -> Result<Self, ServeError> {
         let metrics = prometheus::install()?;
+        let tls = Tls::open(&config.tls)?;
+        let authenticator = Arc::new(config.authenticator()?);
+        let around = config.around(&authenticator)?;
+        let endpoint = config.trace.otlp_endpoint.as_deref();
+        let otlp = endpoint.map(|at| Otlp::start("ringfeed", at, config.trace.sample));
+        let otlp = otlp.transpose()?;
         let listener = bind(config.listen).await?;
         let metrics_listener = bind(config.metrics_listen).await?;
         let opening = config.clone();
@@ -88,10 +105,27 @@ impl Server {
             config,
             hub,
             listener,
+            tls,
             metrics_listener,
             metrics,
             ready,
+            authenticator,
+            around,
+            log_level: None,
+            otlp,
         })
+    }
+
+    /// How clients connect: `http` or `https`.
+    pub fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Lets operators change the level of the log.
+    #[must_use]
+    pub fn with_log_level(mut self, level: LogLevel) -> Self {
+        self.log_level = Some(level);
+        self
     }
 
     /// Where gRPC and the page are.
@@ -104,9 +138,31 @@ impl Server {
         self.metrics_listener.local_addr()
     }
 
+    /// What answers on the clients' port, and on the operators'.
+    fn ports(
+        &mut self,
+        context: Context,
+        health: HealthServer<impl Health>,
+    ) -> Result<(axum::Router, axum::Router), ReflectionError> {
+        let open = self.config.open_to_the_network();
+        open.iter().for_each(|fact| tracing::warn!("{fact}"));
+        let calls = routes::router(context, self.around.take(), health, &self.config)?;
+        let router = calls.merge(page::router(
+            Arc::clone(&self.hub),
+            Arc::clone(&self.authenticator),
+            open,
+        ));
+        let scraped = (self.metrics.clone(), Arc::clone(&self.hub));
+        let admin = admin::router(scraped, self.ready.clone(), self.log_level.take());
+        Ok((
+            guard::around(router, &self.config),
+            guard::around_admin(admin, &self.config),
+        ))
+    }
+
     /// Serves until `stop`, then drains: streams end with a resume token, what was accepted is
     /// flushed and acknowledged, within the deadline of the settings.
-    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
+    pub async fn serve(mut self, stop: impl Future<Output = ()>) -> Result<(), ServeError> {
         let stopping = CancellationToken::new();
         let context = Context {
             hub: Arc::clone(&self.hub),
@@ -115,19 +171,21 @@ impl Server {
             stopping: stopping.clone(),
         };
         let (health, health_service) = tonic_health::server::health_reporter();
-        let router = routes::router(context, health_service, &self.config.cors_origins)?;
-        let admin = admin::router(self.metrics.clone(), self.ready.clone());
+        let (router, admin) = self.ports(context, health_service)?;
+        self.authenticator.start().await;
         // Before the first call or probe is taken: none must find a service missing.
         set_serving(&health, &self.ready, Ready::Yes).await;
-        let background = [
+        let mut background = vec![
             spawn_admin(self.metrics_listener, admin),
             spawn_housekeeping(Arc::clone(&self.hub), self.metrics.clone()),
+            tokio::spawn(self.authenticator.watch()),
         ];
-        let cut = CancellationToken::new();
-        let transport = transport(&self.config)
-            .add_routes(Routes::from(router))
-            .serve_with_incoming_shutdown(accept(self.listener), cut.clone().cancelled_owned());
-        let mut serving = tokio::spawn(transport);
+        background.extend(self.tls.clone().map(|tls| tokio::spawn(tls.follow())));
+        let limits = &self.config.limits;
+        let seats = Seats::new(limits.connections, limits.per_peer.connections as usize);
+        let shared = Arc::new(Shared::new(router, self.tls, limits));
+        let (stops, stopped) = watch::channel(Stop::No);
+        let mut serving = tokio::spawn(listen::serve(self.listener, shared, seats, stopped));
 
         let mut failed = self.hub.failed();
         let mut failure = None;
@@ -142,7 +200,7 @@ impl Server {
         let mut shutdown = Shutdown::begin(self.config.shutdown_deadline.0);
         set_serving(&health, &self.ready, Ready::No).await;
         stopping.cancel();
-        cut.cancel();
+        stops.send_replace(Stop::Drain);
         // The store comes first in importance and last in order: streams are cut short so that
         // there is time to flush.
         let grace = self.config.shutdown_deadline.0.mul_f32(0.6);
@@ -153,10 +211,13 @@ impl Server {
             .is_none_or(|d| d.is_err())
         {
             tracing::warn!("connections still open are cut");
-            serving.abort();
+            stops.send_replace(Stop::Cut);
         }
         let closed = shutdown.step("store", self.hub.close()).await;
         background.iter().for_each(JoinHandle::abort);
+        if let Some(otlp) = self.otlp {
+            shutdown.step("spans", otlp.flush()).await;
+        }
         match (failure, closed) {
             (Some(cause), _) => Err(ServeError::StoreStopped(cause)),
             (None, Some(closed)) => Ok(closed?),
@@ -167,7 +228,11 @@ impl Server {
 
 fn open(config: &Config) -> Result<Arc<Hub>, StoreError> {
     let engine: Arc<dyn Engine> = match config.engine {
-        EngineKind::Sled => Arc::new(SledEngine::open(config.sled_options())?),
+        EngineKind::Sled => {
+            let options = config.sled_options();
+            metrics::set_disk_reserve(options.reserve_bytes);
+            Arc::new(SledEngine::open(options)?)
+        }
         EngineKind::Memory => Arc::new(MemoryEngine::new()),
     };
     Hub::open(engine, config.hub_options())
@@ -179,30 +244,9 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, ServeError> {
         .map_err(|source| ServeError::Bind { address, source })
 }
 
-fn transport(config: &Config) -> transport::Server {
-    transport::Server::builder()
-        .accept_http1(true)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .max_frame_size(MAX_FRAME)
-        .max_concurrent_streams(config.limits.streams_per_connection)
-        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-}
-
-/// Connections without Nagle's delay; a peer that is gone already is no error.
-fn accept(listener: TcpListener) -> impl Stream<Item = io::Result<Gather<TcpStream>>> {
-    TcpListenerStream::new(listener).map(|accepted| {
-        let stream = accepted?;
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection was gone before it was taken");
-        }
-        Ok(Gather::new(stream))
-    })
-}
-
 fn spawn_admin(listener: TcpListener, router: axum::Router) -> JoinHandle<()> {
     tokio::spawn(async move {
+        let router = router.into_make_service_with_connect_info::<SocketAddr>();
         if let Err(error) = axum::serve(listener, router).await {
             tracing::error!(%error, "the metrics listener failed");
         }

@@ -10,7 +10,7 @@ import threading
 
 import grpc
 from grpc_status import rpc_status
-from ringfeed.v1 import catalog_pb2_grpc, feed_pb2, feed_pb2_grpc, record_pb2
+from ringfeed.v1 import catalog_pb2, catalog_pb2_grpc, feed_pb2, feed_pb2_grpc, record_pb2
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BINARY = ROOT / "target" / "release" / "ringfeed"
@@ -19,6 +19,7 @@ START_SECONDS = 30
 TORTURE = os.environ.get("TEST_TORTURE") == "1"
 # No call of a test may take longer; a hang is a failure, not a wait.
 CALL_SECONDS = 600 if TORTURE else 120
+MIB = 1 << 20
 
 
 class Server:
@@ -93,6 +94,20 @@ def reading(key, number, **fields):
 
 def readings(count, key="pi17.temp", first=0):
     return [reading(key, float(first + i)) for i in range(count)]
+
+
+def create_small(catalog, feed):
+    """A feed with the smallest ring."""
+    retention = catalog_pb2.Retention(max_bytes=MIB)
+    catalog.CreateFeed(catalog_pb2.CreateFeedRequest(name=feed, retention=retention))
+
+
+def fill(feeds, feed, megabytes=2):
+    """Writes so many megabytes and a bit: two are more than the smallest ring holds."""
+    value = record_pb2.Reading(vector=record_pb2.Vector(values=[1.0] * 1_000))
+    records = [record_pb2.Record(key=f"wave{n}", reading=value) for n in range(63)]
+    summary = upload(feeds, *[batch(feed, records) for _ in range(2 * megabytes)])
+    assert summary.refused == 0
 
 
 def batch(feed, records, producer="", first_sequence=0, mode=0):

@@ -11,13 +11,13 @@ use crate::harness::{Server, read_to_now, within};
 const DAILY: &str = "fixtures/market_us_stocks_daily.csv";
 
 /// What a command printed, and its exit code.
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
-async fn ringfeed(server: &Server, args: &[&str], input: &str) -> Ran {
+pub(crate) async fn ringfeed(server: &Server, args: &[&str], input: &str) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ringfeed"));
     let mut child = command
         .args(args)

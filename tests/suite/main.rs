@@ -11,14 +11,18 @@
     reason = "a test fails by panicking, and reads best as one story"
 )]
 
+mod access;
 mod at_speed;
 mod bad_input;
 mod bars;
 mod bench;
 mod bounded;
+mod browser;
 mod catalog;
 mod cli;
 mod cli_views;
+mod connections;
+mod context;
 mod crash;
 mod cursors;
 mod cut;
@@ -26,16 +30,22 @@ mod demo;
 mod disk_full;
 mod harness;
 mod histories;
+mod hostile;
+mod identity;
 mod immediate;
 mod ingest;
+mod limits;
 mod metrics;
 mod policies;
 mod publish;
 mod quiet;
+mod scrape;
 mod selectors;
 mod session;
 mod slow;
 mod small_frames;
 mod stop;
 mod subscribe;
+mod tls;
+mod tracing;
 mod two_ways;

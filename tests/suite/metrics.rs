@@ -56,7 +56,9 @@ async fn counters_and_gauges_are_exact() {
     assert_eq!(of("ringfeed_oldest_offset"), 0.0);
     assert_eq!(of("ringfeed_next_offset"), 100.0);
     assert_eq!(of("ringfeed_evicted_records_total"), 0.0);
-    assert_eq!(of("ringfeed_append_to_ack_seconds_count"), 4.0);
+    let refused = [&*format!("feed=\"{FEED}\""), "reason=\"SEQUENCE_GAP\""];
+    assert_eq!(scrape.get("ringfeed_refused_batches_total", &refused), 1.0);
+    assert_eq!(scrape.get("ringfeed_append_to_ack_seconds_count", &[]), 3.0);
     // Bytes are those of the frames, in and out.
     let framed = |from: usize| -> f64 {
         let frame = |(_, bytes): &(u64, Bytes)| ringfeed::model::Chunk::framed_len(bytes.len());

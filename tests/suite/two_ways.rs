@@ -43,6 +43,10 @@ async fn listen(
     request: SubscribeRequest,
     heard: &mut [Vec<SubscribeResponse>],
 ) -> Result<(), Status> {
+    // Errors name it: it has to be the same.
+    let mut request = tonic::Request::new(request);
+    let id = request.metadata_mut();
+    id.insert("x-request-id", "both-ways".parse().unwrap());
     let opened = within("a subscription", feeds.subscribe(request)).await?;
     let mut stream = opened.into_inner();
     while let Some(mut response) = within("a response", stream.message()).await? {

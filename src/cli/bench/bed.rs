@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 
-use super::args::CommonArgs;
+use super::{args::CommonArgs, wire::Target};
 use crate::{
     cli::child::{Addresses, Scratch, ServerChild},
     client::{ConnectOptions, Connection},
@@ -16,12 +16,14 @@ use crate::{
 
 #[derive(Debug)]
 pub(super) struct Bed {
-    pub authority: String,
+    pub target: Target,
     pub pid: Option<u32>,
     pub feed: String,
     /// Where the disk is measured.
     pub disk: PathBuf,
     own: Option<Own>,
+    /// Of our own server, as variables.
+    settings: Vec<(&'static str, String)>,
     engine: String,
     visibility: v1::Visibility,
 }
@@ -44,18 +46,19 @@ const LOOPBACK: SocketAddr =
 impl Bed {
     pub(super) async fn make(args: &CommonArgs) -> anyhow::Result<Self> {
         let mut bed = Self {
-            authority: String::new(),
+            target: Target::default(),
             pid: args.server_pid,
             feed: format!("bench-{}", std::process::id()),
             disk: args.disk(),
             own: None,
+            settings: vec![],
             engine: args.engine.clone(),
             visibility: args.visibility(),
         };
         match &args.endpoint {
             Some(endpoint) => {
                 let authority = endpoint.trim_start_matches("http://");
-                bed.authority = authority.trim_end_matches('/').to_owned();
+                bed.target.authority = authority.trim_end_matches('/').to_owned();
             }
             None => {
                 let scratch = Scratch::new(&args.disk(), "bench")?;
@@ -72,8 +75,8 @@ impl Bed {
         if let Some(own) = &mut self.own {
             let data = own.scratch.path().join("data");
             let flags = ["--engine", &self.engine];
-            let server = ServerChild::start(&data, ANY_PORT, &flags).await?;
-            self.authority = server.addresses.grpc.to_string();
+            let server = ServerChild::start(&data, ANY_PORT, &flags, &self.settings).await?;
+            self.target.authority = server.addresses.grpc.to_string();
             self.pid = server.pid();
             own.server = Some(server);
         }
@@ -82,6 +85,17 @@ impl Bed {
 
     pub(super) fn is_own(&self) -> bool {
         self.own.is_some()
+    }
+
+    /// Starts our own server anew with other settings, where it knows us by `bearer`.
+    pub(super) async fn restart_with(
+        &mut self,
+        settings: Vec<(&'static str, String)>,
+        bearer: Option<String>,
+    ) -> anyhow::Result<()> {
+        self.settings = settings;
+        self.target.bearer = bearer;
+        self.restart().await
     }
 
     /// Ends our own server, and starts it again on what it stored.
@@ -104,8 +118,24 @@ impl Bed {
     }
 
     pub(super) fn connection(&self) -> anyhow::Result<Connection> {
-        let options = ConnectOptions::to(self.authority.as_str());
+        let bearer = self.target.bearer.as_deref();
+        let token = bearer.and_then(|bearer| bearer.strip_prefix("Bearer "));
+        let options = ConnectOptions {
+            token: token.map(|token| token.to_owned().into()),
+            ..ConnectOptions::to(self.target.authority.as_str())
+        };
         Ok(Connection::new(&options)?)
+    }
+
+    /// Whether the server refuses a call without a token.
+    pub(super) async fn nobody_is_refused(&self) -> bool {
+        let options = ConnectOptions::to(self.target.authority.as_str());
+        let Ok(connection) = Connection::new(&options) else {
+            return false;
+        };
+        let mut catalog = connection.catalog();
+        let asked = catalog.list_feeds(v1::ListFeedsRequest::default());
+        matches!(asked.await, Err(status) if status.code() == tonic::Code::Unauthenticated)
     }
 
     /// Creates the feed of this run.
@@ -121,7 +151,7 @@ impl Bed {
         };
         let created = self.connection()?.catalog().create_feed(request).await;
         created
-            .map_err(|status| crate::cli::exit::explain(&status, &self.authority))
+            .map_err(|status| crate::cli::exit::explain(&status, &self.target.authority))
             .context("cannot create the feed")?;
         Ok(())
     }
@@ -146,12 +176,17 @@ impl Bed {
     /// Removes the feed from a server that is not ours.
     pub(super) async fn clear(&self) -> anyhow::Result<()> {
         if !self.is_own() {
-            let request = v1::DeleteFeedRequest {
-                name: self.feed.clone(),
-            };
-            let deleted = self.connection()?.catalog().delete_feed(request).await;
-            deleted.context("cannot delete the feed")?;
+            self.delete_feed().await?;
         }
+        Ok(())
+    }
+
+    pub(super) async fn delete_feed(&self) -> anyhow::Result<()> {
+        let request = v1::DeleteFeedRequest {
+            name: self.feed.clone(),
+        };
+        let deleted = self.connection()?.catalog().delete_feed(request).await;
+        deleted.context("cannot delete the feed")?;
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use super::{
     load::Selection,
     subscriber::{Latencies, Subscriber},
     verify::Verified,
-    wire::{Link, Need, TakeMessage, Windows},
+    wire::{Link, Need, TakeMessage, Target, Windows},
 };
 use crate::proto::v1;
 
@@ -137,13 +137,13 @@ pub(super) struct Crowd {
 impl Crowd {
     /// Connects, without subscribing yet.
     pub(super) async fn connect(
-        authority: &str,
+        target: &Target,
         windows: Windows,
         connections: usize,
     ) -> anyhow::Result<Self> {
         let mut links = Vec::with_capacity(connections);
         for _ in 0..connections {
-            links.push(Link::open(authority, windows).await?);
+            links.push(Link::open(target, windows).await?);
         }
         for link in &mut links {
             link.flush().await?;

@@ -86,13 +86,27 @@ impl Pass {
 }
 
 impl FanoutArgs {
+    /// So many subscribers, for so long.
+    pub(super) fn of(common: CommonArgs, subscribers: u32, duration: Duration) -> Self {
+        Self {
+            subscribers,
+            connections: None,
+            records: None,
+            duration: Some(duration),
+            ahead: None,
+            filter_percent: None,
+            filters: Filters::Same,
+            common,
+        }
+    }
+
     pub(super) async fn run(&self, bed: &mut Bed) -> anyhow::Result<Report> {
         let loads = self.common.loads(&bed.feed, 1)?;
         let load = loads.first().context("there is no upload")?;
         let loopback = limits::loopback_bytes_per_second()?;
         bed.create_feed(self.common.ring_bytes(load, 0)).await?;
         let crowd = self.crowd(bed, load, Verify::First).await?;
-        let uplink = Uplink::open(&bed.authority).await?;
+        let uplink = Uplink::open(&bed.target).await?;
 
         let stretch = Stretch::begin(bed.pid);
         let pass = self.pass(&uplink, load, crowd, self.until()).await?;
@@ -177,7 +191,7 @@ impl FanoutArgs {
     /// Subscribers that have caught up with the empty feed.
     async fn crowd(&self, bed: &Bed, load: &Load, verify: Verify) -> anyhow::Result<Crowd> {
         let windows = self.common.windows();
-        let mut crowd = Crowd::connect(&bed.authority, windows, self.connections()).await?;
+        let mut crowd = Crowd::connect(&bed.target, windows, self.connections()).await?;
         let same = self.filter(load, 0).map(|(keys, s)| (keys, Arc::new(s)));
         let wanted = (0..self.subscribers).map(|i| {
             let filter = match self.filters {

@@ -62,7 +62,7 @@ impl IdleArgs {
         let cost = stretch.end();
         drop(first);
 
-        let uplink = Uplink::open(&bed.authority).await?;
+        let uplink = Uplink::open(&bed.target).await?;
         let (records, time) = (RECORDS, None);
         let mut pace = Pace::Full(Until { records, time });
         let sent = upload(&uplink, load, self.common.packing(), &mut pace).await?;
@@ -97,7 +97,7 @@ impl IdleArgs {
         connections: u32,
     ) -> anyhow::Result<Crowd> {
         let windows = self.common.windows();
-        let mut crowd = Crowd::connect(&bed.authority, windows, connections as usize).await?;
+        let mut crowd = Crowd::connect(&bed.target, windows, connections as usize).await?;
         ensure!(subscribers > 0, "nobody subscribes");
         crowd.subscribe((0..subscribers).map(|_| Wanted {
             request: bed.request(End::Never, vec![]),

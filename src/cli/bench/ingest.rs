@@ -53,6 +53,19 @@ pub(super) struct IngestArgs {
 }
 
 impl IngestArgs {
+    /// Whole uploads of so many records.
+    pub(super) fn of(common: CommonArgs, records: u64) -> Self {
+        Self {
+            streams: 4,
+            connections: None,
+            records: Some(records),
+            duration: None,
+            numbered: false,
+            lone: false,
+            common,
+        }
+    }
+
     pub(super) async fn run(&self, bed: &Bed) -> anyhow::Result<Report> {
         if self.lone {
             return self.run_lone(bed).await;
@@ -102,7 +115,7 @@ impl IngestArgs {
     async fn uplinks(&self, bed: &Bed) -> anyhow::Result<Vec<Uplink>> {
         let mut uplinks = Vec::new();
         for _ in 0..self.connections() {
-            uplinks.push(Uplink::open(&bed.authority).await?);
+            uplinks.push(Uplink::open(&bed.target).await?);
         }
         Ok(uplinks)
     }
@@ -146,7 +159,7 @@ impl IngestArgs {
         let records = self.records.unwrap_or(LONE_RECORDS);
         bed.create_feed(self.common.ring_bytes(load, records))
             .await?;
-        let uplink = Uplink::open(&bed.authority).await?;
+        let uplink = Uplink::open(&bed.target).await?;
         let mut nanos = Latencies::histogram()?;
         let end = self.duration.map(|duration| Instant::now() + duration);
         let mut sent = Sent::default();
@@ -201,7 +214,7 @@ pub(super) async fn verify(
     loads: &[Load],
     sent: &[Sent],
 ) -> anyhow::Result<Verified> {
-    let mut crowd = Crowd::connect(&bed.authority, common.windows(), 1).await?;
+    let mut crowd = Crowd::connect(&bed.target, common.windows(), 1).await?;
     let subscriber = Subscriber::verifying(Verifier::new(loads));
     crowd.subscribe([Wanted {
         request: bed.request(End::Now, vec![]),

@@ -20,7 +20,7 @@ use super::{
     subscriber::{Latencies, Subscriber},
     uploader::{Packing, Sent, upload},
     verify::Verifier,
-    wire::Uplink,
+    wire::{Target, Uplink},
 };
 use crate::{cli::args::duration, model::now};
 
@@ -133,7 +133,7 @@ impl LatencyArgs {
 
     async fn crowd(&self, bed: &Bed, load: &Load) -> anyhow::Result<Crowd> {
         let windows = self.common.windows();
-        let mut crowd = Crowd::connect(&bed.authority, windows, self.connections()).await?;
+        let mut crowd = Crowd::connect(&bed.target, windows, self.connections()).await?;
         // The sample is spread over all of them: whoever is served last is in it.
         let sample = self.sample.min(self.subscribers);
         let step = self.subscribers.div_ceil(sample);
@@ -171,10 +171,10 @@ pub(super) fn upload_on_own_thread(
     tick: Duration,
 ) -> oneshot::Receiver<anyhow::Result<Uploaded>> {
     let (done, uploaded) = oneshot::channel();
-    let (authority, packing) = (bed.authority.clone(), common.packing());
+    let (target, packing) = (bed.target.clone(), common.packing());
     thread::spawn(move || {
         // Nobody waits for it any more when the run has ended otherwise.
-        done.send(upload_by_clock(&authority, &load, packing, records, tick))
+        done.send(upload_by_clock(&target, &load, packing, records, tick))
             .ok();
     });
     uploaded
@@ -187,7 +187,7 @@ pub(super) fn due_in(rate: u64, time: Duration) -> u64 {
 }
 
 fn upload_by_clock(
-    authority: &str,
+    target: &Target,
     load: &Load,
     packing: Packing,
     records: u64,
@@ -197,7 +197,7 @@ fn upload_by_clock(
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let uplink = Uplink::open(authority).await?;
+        let uplink = Uplink::open(target).await?;
         let mut pace = Pace::Scheduled(Box::new(Schedule {
             clock: load.clock,
             records,

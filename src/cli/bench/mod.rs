@@ -1,7 +1,7 @@
 //! `ringfeed bench`: measures a server, and fails when it lost, doubled or changed anything.
 //!
 //! ```text
-//! ingest fanout replay latency idle snapshot   one file per work
+//! ingest fanout replay latency idle snapshot layers   one file per work
 //!   Bed ............ the server: a child of ours, or one that runs
 //!   Load, Pace ..... what is sent, and when; uploader sends it
 //!   Crowd .......... subscribers on connections; Verifier looks at every record
@@ -18,6 +18,7 @@ mod fanout;
 mod idle;
 mod ingest;
 mod latency;
+mod layers;
 mod limits;
 mod load;
 mod meter;
@@ -58,6 +59,7 @@ enum Work {
     Latency(Box<latency::LatencyArgs>),
     Idle(Box<idle::IdleArgs>),
     Snapshot(Box<snapshot::SnapshotArgs>),
+    Layers(Box<layers::LayersArgs>),
 }
 
 impl BenchArgs {
@@ -117,6 +119,7 @@ impl Work {
             Self::Latency(args) => &args.common,
             Self::Idle(args) => &args.common,
             Self::Snapshot(args) => &args.common,
+            Self::Layers(args) => &args.common,
         }
     }
 
@@ -149,6 +152,7 @@ impl Work {
             Self::Latency(args) => args.run(bed).await?,
             Self::Idle(args) => args.run(bed).await?,
             Self::Snapshot(args) => args.run(bed).await?,
+            Self::Layers(args) => args.run(bed).await?,
         };
         report.figure("fdatasync_micros_before", before);
         let after = limits::fdatasync_micros(bed.disk())?;

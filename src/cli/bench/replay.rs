@@ -60,7 +60,7 @@ impl ReplayArgs {
         let loopback = limits::loopback_bytes_per_second()?;
 
         let readers = usize::from(self.readers);
-        let mut crowd = Crowd::connect(&bed.authority, self.common.windows(), readers).await?;
+        let mut crowd = Crowd::connect(&bed.target, self.common.windows(), readers).await?;
         crowd.subscribe((0..readers).map(|i| reader(bed, load, i)));
         let stretch = Stretch::begin(bed.pid);
         let crowd = crowd.until(Goal::Ended).await?;
@@ -87,7 +87,7 @@ impl ReplayArgs {
 
     /// Stores the records, and makes the server forget them if that is wanted.
     async fn store(&self, bed: &mut Bed, load: &Load) -> anyhow::Result<(Sent, PageCache)> {
-        let uplink = Uplink::open(&bed.authority).await?;
+        let uplink = Uplink::open(&bed.target).await?;
         let (records, time) = (self.records, None);
         let mut pace = Pace::Full(Until { records, time });
         let sent = upload(&uplink, load, self.common.packing(), &mut pace).await?;

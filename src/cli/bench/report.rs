@@ -59,6 +59,11 @@ impl Report {
         self.main = value;
     }
 
+    /// A figure that was put before.
+    pub(super) fn number(&self, name: &str) -> Option<f64> {
+        self.fields.get(name)?.as_f64()
+    }
+
     /// How long it took and what it cost for each million of `units`.
     pub(super) fn cost(&mut self, cost: Cost, units: u64) {
         let per_million = |seconds: f64| seconds / (units.max(1) as f64 / 1e6);

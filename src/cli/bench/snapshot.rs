@@ -166,6 +166,7 @@ impl SnapshotArgs {
                 | Event::KeyInfo(_)
                 | Event::Bars { .. }
                 | Event::ModeChanged { .. }
+                | Event::Narrowed { .. }
                 | Event::SelectorEnded { .. } => {}
             }
         }

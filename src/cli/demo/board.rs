@@ -116,6 +116,7 @@ impl Board {
             | Event::Snapshot { .. }
             | Event::SnapshotComplete { .. }
             | Event::ModeChanged { .. }
+            | Event::Narrowed { .. }
             | Event::SelectorEnded { .. }
             | Event::Disconnected { .. } => {}
         }

@@ -77,7 +77,7 @@ pub(super) async fn run(args: DemoArgs) -> anyhow::Result<Outcome> {
     let start = Instant::now();
     let say = Say::new();
     let scratch = Scratch::new(&env::temp_dir(), "demo")?;
-    let server = ServerChild::start(scratch.path(), addresses().await, &[]).await?;
+    let server = ServerChild::start(scratch.path(), addresses().await, &[], &[]).await?;
     let show = Show::open(args, server.addresses, start)?;
     say.line(&format!(
         "ringfeed is serving; its page: {}/",
@@ -267,7 +267,7 @@ impl Show {
         ));
         server.kill().await?;
         let dead = Instant::now();
-        let server = ServerChild::start(dir, self.addresses, &[]).await?;
+        let server = ServerChild::start(dir, self.addresses, &[], &[]).await?;
         let back = dead.elapsed();
         let mut seen = self.board.seen();
         drop(timeout(LAST_RECORDS_WITHIN, seen.changed()).await);

@@ -239,6 +239,7 @@ async fn follow(connection: Connection) -> anyhow::Result<Following> {
                 | Event::Snapshot { .. }
                 | Event::SnapshotComplete { .. }
                 | Event::ModeChanged { .. }
+                | Event::Narrowed { .. }
                 | Event::SelectorEnded { .. }
                 | Event::Disconnected { .. } => continue,
             }

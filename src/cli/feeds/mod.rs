@@ -14,6 +14,7 @@ use self::retain::{RetainArgs, lasts};
 use super::{
     args::{ConnectArgs, bytes, duration},
     exit::{Outcome, Usage},
+    output::escaped,
     plain::{self, Align, Columns, Cut},
     remote::Remote,
 };
@@ -248,7 +249,9 @@ async fn trim(remote: &Remote, name: String, before_offset: u64) -> anyhow::Resu
     writeln!(
         out,
         "{}: offsets {}..{} are kept",
-        feed.name, feed.oldest, feed.next
+        escaped(&feed.name),
+        feed.oldest,
+        feed.next
     )?;
     Ok(())
 }
@@ -337,7 +340,8 @@ fn show(feed: &v1::Feed) -> anyhow::Result<()> {
     ];
     let mut out = io::stdout().lock();
     for (name, value) in lines {
-        writeln!(out, "{name:<13} {value}")?;
+        // What a server says reaches the terminal here.
+        writeln!(out, "{name:<13} {}", escaped(&value))?;
     }
     Ok(())
 }

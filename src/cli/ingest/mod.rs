@@ -22,7 +22,7 @@ use super::{
     remote::{Remote, stop_signal},
 };
 use crate::{
-    client::{UploadEvent, UploadOptions, Uploader},
+    client::{UploadEvent, UploadOptions, Uploader, is_over_limit},
     proto::v1,
 };
 
@@ -216,6 +216,10 @@ fn tell(bar: &ProgressBar, event: &UploadEvent<'_>) {
     match event {
         UploadEvent::Durable(summary) => {
             bar.set_message(format!("{} stored", super::plain::count(summary.stored)));
+        }
+        UploadEvent::Resuming { cause, delay } if is_over_limit(cause) => {
+            let seconds = delay.as_secs_f64();
+            bar.set_message(format!("waiting {seconds:.1} s ({})", cause.message()));
         }
         UploadEvent::Resuming { cause, .. } => bar.suspend(|| {
             note(&format!(

@@ -47,6 +47,8 @@ pub(super) struct Screen<W: Write> {
     heartbeats: Heartbeats,
     stop: CancellationToken,
     disconnected: bool,
+    /// What was said of what we may not see: a server says it again after each reconnect.
+    narrowed: Vec<v1::Narrowed>,
     /// Behind what was handed to the printer.
     printed: BTreeMap<String, Cursor>,
     /// Behind what was flushed.
@@ -67,6 +69,7 @@ impl<W: Write> Screen<W> {
             heartbeats,
             stop,
             disconnected: false,
+            narrowed: vec![],
             printed: BTreeMap::new(),
             flushed: BTreeMap::new(),
         }
@@ -118,6 +121,10 @@ impl<W: Write> Screen<W> {
             }
             Event::Heartbeat { heartbeat, .. } => {
                 self.heartbeat(&heartbeat);
+                Flow::GoOn
+            }
+            Event::Narrowed { narrowed, .. } => {
+                self.narrowed(narrowed)?;
                 Flow::GoOn
             }
             Event::SelectorEnded { .. } | Event::Disconnected { .. } => Flow::GoOn,
@@ -190,6 +197,15 @@ impl<W: Write> Screen<W> {
         Ok(())
     }
 
+    fn narrowed(&mut self, narrowed: v1::Narrowed) -> io::Result<()> {
+        if self.narrowed.contains(&narrowed) {
+            return Ok(());
+        }
+        self.tell(&narrowed_text(&narrowed))?;
+        self.narrowed.push(narrowed);
+        Ok(())
+    }
+
     /// Prints a record and returns its offset.
     fn record(&mut self, feed: &str, epoch: u64, bytes: Bytes) -> anyhow::Result<u64> {
         let record = v1::Record::decode(bytes)?;
@@ -229,6 +245,7 @@ impl<W: Write> Screen<W> {
             | Event::Snapshot { .. }
             | Event::SnapshotComplete { .. }
             | Event::ModeChanged { .. }
+            | Event::Narrowed { .. }
             | Event::SelectorEnded { .. } => None,
         };
         match (self.disconnected, now_gone) {
@@ -282,6 +299,18 @@ fn mode_text(change: &v1::ModeChanged) -> String {
         Some(View::Bars(bars)) => format!("bars of {}", interval(bars.interval)),
     };
     format!("{}: from offset {} on {what}", at.feed, at.offset)
+}
+
+fn narrowed_text(narrowed: &v1::Narrowed) -> String {
+    if narrowed.feed.is_empty() {
+        let feeds = narrowed.feed_globs.join(", ");
+        return format!("you may follow only these feeds: {feeds}; others are left out");
+    }
+    let keys = narrowed.key_globs.join(", ");
+    format!(
+        "{}: you may see only these keys: {keys}; others are left out",
+        narrowed.feed
+    )
 }
 
 /// Where it goes on after a gap.

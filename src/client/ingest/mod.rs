@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 
 use super::{
     Connection, FirstConnect, RetryOptions,
-    retry::{Patience, Retry, hidden, retry, unreachable},
+    retry::{Patience, Retry, hidden, is_over_limit, retry, unreachable},
 };
 use crate::proto::v1;
 
@@ -36,7 +36,7 @@ const CALL_BATCHES: usize = 4_096;
 pub struct UploadOptions {
     pub feed: String,
     /// Name of the uploader: with it a record is stored once however often it is sent. Without
-    /// it an upload that was cut cannot go on.
+    /// it an upload that was cut cannot go on, unless the server said how far it came.
     pub producer: Option<String>,
     /// Number of the first record, at least 1.
     pub first_sequence: u64,
@@ -112,6 +112,8 @@ pub struct Uploader {
     handed: usize,
     call: Option<Call>,
     mark: Mark,
+    /// The group begins where the server is: it said so when the last call failed.
+    placed: bool,
     patience: Patience,
     summary: UploadSummary,
     listener: Option<Listener>,
@@ -139,7 +141,7 @@ impl fmt::Debug for Uploader {
 impl Uploader {
     /// Nothing is sent before the first full batch, `push_out` or `commit`.
     pub fn new(connection: Connection, options: UploadOptions) -> Self {
-        let patience = Patience::new(options.retry, connection.endpoints());
+        let patience = connection.patience(options.retry);
         Self {
             connection,
             batch: Vec::new(),
@@ -148,6 +150,7 @@ impl Uploader {
             handed: 0,
             call: None,
             mark: Mark::default(),
+            placed: false,
             patience,
             summary: UploadSummary::default(),
             listener: None,
@@ -277,7 +280,7 @@ impl Uploader {
     /// link comes to an end.
     async fn open(&mut self) -> Result<(), Status> {
         if let Some(producer) = self.options.producer.clone()
-            && (self.group.cuts() > 1 || self.mark == Mark::NotAsked)
+            && (self.mark == Mark::NotAsked || (self.group.cuts() > 1 && !self.placed))
         {
             let known = self.ask(producer).await?;
             if self.mark == Mark::NotAsked {
@@ -293,6 +296,7 @@ impl Uploader {
             answer.map(tonic::Response::into_inner)
         });
         self.handed = 0;
+        self.placed = false;
         self.call = Some(Call {
             batches: Some(batches),
             answer,
@@ -336,7 +340,15 @@ impl Uploader {
     ) -> Result<(), UploadError> {
         let progress = progress(&status);
         let never_arrived = unreachable(&status);
-        if self.options.producer.is_none() && !never_arrived {
+        let decided = progress.filter(|progress| progress.decided.is_some());
+        if let Some(decided) = decided.filter(|_| self.goes_on_without_producer(&status)) {
+            self.summary.add_decided(&decided);
+            let count = decided.decided.unwrap_or_default();
+            self.group.decide(count);
+            if count > 0 {
+                self.patience.progress();
+            }
+        } else if self.options.producer.is_none() && !never_arrived {
             self.summary.add_progress(progress.as_ref());
             let undecided = self.group.end() - self.group.first_index();
             return Err(match retry(&status) {
@@ -354,13 +366,17 @@ impl Uploader {
         if let Some(endpoint) = endpoint.filter(|_| status.code() == Code::Unavailable) {
             self.connection.fail_over(&endpoint);
         }
-        if !never_arrived {
+        if !never_arrived && self.options.producer.is_some() {
             self.group.cut();
-            self.summary.resumed += 1;
         }
-        let stored = progress.and_then(|progress| progress.stored_through_sequence);
-        if let Some(sequence) = stored.filter(|_| self.group.cuts() > 1) {
-            self.drop_stored(sequence);
+        self.summary.resumed += u32::from(!never_arrived);
+        // What is sent again for its counts only would count for the rate.
+        let goes_on = self.group.cuts() > 1 || is_over_limit(&status);
+        if let Some(progress) = progress.filter(|_| goes_on) {
+            self.placed = true;
+            if let Some(sequence) = progress.stored_through_sequence {
+                self.drop_stored(sequence);
+            }
         }
         self.handed = 0;
         self.tell(|_| UploadEvent::Resuming {
@@ -369,6 +385,11 @@ impl Uploader {
         });
         tokio::time::sleep(delay).await;
         Ok(())
+    }
+
+    /// Whether an upload without a producer may go on, if the server says where.
+    fn goes_on_without_producer(&self, status: &Status) -> bool {
+        self.options.producer.is_none() && retry(status) != Retry::Never
     }
 
     /// Enters the summary of a complete call.

@@ -73,6 +73,15 @@ impl UploadSummary {
     }
 }
 
+impl UploadSummary {
+    /// What a failed call decided, where it says all of it.
+    pub(super) fn add_decided(&mut self, progress: &v1::IngestProgress) {
+        self.add_progress(Some(progress));
+        let decided = progress.decided.unwrap_or_default();
+        self.refused += decided.saturating_sub(progress.stored + progress.duplicates);
+    }
+}
+
 /// `IngestProgress` in the details of a failed call.
 pub(super) fn progress(status: &Status) -> Option<v1::IngestProgress> {
     let details = tonic_types::Status::decode(status.details()).ok()?;
@@ -232,14 +241,25 @@ impl Group {
     /// Drops the records before index `known`, but for the last one: a call that sends nothing
     /// has no summary. Says whether there were any.
     pub(super) fn drop_before(&mut self, known: u64) -> bool {
-        let known = known.min(self.end.saturating_sub(1));
+        let any = self.drop_records(known.min(self.end.saturating_sub(1)));
+        self.trimmed |= any;
+        any
+    }
+
+    /// The first `count` records are decided, and counted.
+    pub(super) fn decide(&mut self, count: u64) {
+        let known = self.end.min(self.first_index() + count);
+        self.drop_records(known);
+        self.begin = known;
+    }
+
+    fn drop_records(&mut self, known: u64) -> bool {
         let mut any = false;
         while let Some(batch) = self.batches.front_mut() {
             let Some(stored) = known.checked_sub(batch.first_index).filter(|&n| n > 0) else {
                 break;
             };
             any = true;
-            self.trimmed = true;
             if batch.end() > known {
                 let stored = usize::try_from(stored).unwrap_or(usize::MAX);
                 batch.records.drain(..stored.min(batch.records.len()));

@@ -156,7 +156,7 @@ impl Lane {
                 self.fidelity = change.fidelity;
                 Ok(Fresh::All)
             }
-            Event::KeyInfo(_) | Event::Reconnect(_) => Ok(Fresh::All),
+            Event::KeyInfo(_) | Event::Narrowed(_) | Event::Reconnect(_) => Ok(Fresh::All),
         }
     }
 

@@ -169,7 +169,9 @@ fn places(event: &Event) -> bool {
             .cursor
             .as_ref()
             .is_some_and(|c| !c.feed.is_empty()),
-        Event::ModeChanged(_) | Event::KeyInfo(_) | Event::Reconnect(_) => false,
+        Event::ModeChanged(_) | Event::KeyInfo(_) | Event::Narrowed(_) | Event::Reconnect(_) => {
+            false
+        }
     }
 }
 

@@ -16,6 +16,7 @@ pub(super) fn feed(event: &Event) -> &str {
         Event::Snapshot(batch) => return &batch.feed,
         Event::Gap(gap) => return &gap.feed,
         Event::KeyInfo(update) => return &update.feed,
+        Event::Narrowed(narrowed) => return &narrowed.feed,
         Event::Reconnect(_) => None,
         Event::CaughtUp(caught_up) => caught_up.next.as_ref(),
         Event::Heartbeat(heartbeat) => heartbeat.cursor.as_ref(),

@@ -74,7 +74,7 @@ impl Driver {
         batches: mpsc::Receiver<Batch>,
     ) -> Self {
         Self {
-            patience: Patience::new(options.retry, connection.endpoints()),
+            patience: connection.patience(options.retry),
             connection,
             options,
             instance,

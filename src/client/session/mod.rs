@@ -87,7 +87,7 @@ impl Session {
     /// Nothing is sent before the first call. `hello` says who subscribes; its token is ours to fill.
     pub fn new(connection: Connection, hello: v1::SessionHello, retry: RetryOptions) -> Self {
         Self {
-            patience: Patience::new(retry, connection.endpoints()),
+            patience: connection.patience(retry),
             connection,
             idle: idle(hello.heartbeat_interval.as_ref()),
             hello: v1::SessionHello {
@@ -333,11 +333,17 @@ impl Session {
             return Err(SubscribeError::Status(status));
         }
         let failed = match leaving {
-            Some(_) => &Status::unavailable(""),
-            None => &status,
+            Some(_) if status.code() != Code::Unauthenticated => &Status::unavailable(""),
+            _ => &status,
         };
         let Some(delay) = self.patience.failed(failed, std::time::Instant::now()) else {
-            return Err(SubscribeError::Status(status));
+            return Err(match &leaving {
+                Some(_) => SubscribeError::Dismissed {
+                    status,
+                    resume_token: self.token.clone().unwrap_or_default(),
+                },
+                None => SubscribeError::Status(status),
+            });
         };
         let reason = leaving.unwrap_or_else(|| status.message().to_owned());
         Ok(self.pause(reason, delay))

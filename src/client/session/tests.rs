@@ -97,7 +97,8 @@ async fn records(session: &mut Session) -> Vec<(u32, u64)> {
             | Event::Bars { .. }
             | Event::Snapshot { .. }
             | Event::SnapshotComplete { .. }
-            | Event::ModeChanged { .. }) => panic!("not expected: {other:?}"),
+            | Event::ModeChanged { .. }
+            | Event::Narrowed { .. }) => panic!("not expected: {other:?}"),
         }
     }
 }

@@ -103,7 +103,7 @@ impl Subscription {
             ));
         }
         Ok(Self {
-            patience: Patience::new(retry, connection.endpoints()),
+            patience: connection.patience(retry),
             connection,
             ledger: Ledger::new(&request.selectors),
             state: State::Closed(None),
@@ -253,7 +253,9 @@ impl Subscription {
             self.connection.fail_over(&endpoint);
         }
         // A refused token is no refusal of what we ask for: our own cursors remain.
-        let spent = self.token.is_some() && retry(&status) == Retry::Never;
+        let spent = self.token.is_some()
+            && retry(&status) == Retry::Never
+            && status.code() != Code::Unauthenticated;
         if spent {
             self.token = None;
         }
@@ -281,8 +283,18 @@ impl Subscription {
                 resume_token: self.token.clone().unwrap_or_default(),
             });
         }
-        let gone = Status::unavailable("");
-        let delay = self.patience.failed(&gone, std::time::Instant::now());
+        let now = std::time::Instant::now();
+        if status.code() == Code::Unauthenticated {
+            // With another token, from the same place.
+            return match self.patience.failed(&status, now) {
+                Some(delay) => Ok(self.pause(reason, delay)),
+                None => Err(SubscribeError::Dismissed {
+                    status,
+                    resume_token: self.token.clone().unwrap_or_default(),
+                }),
+            };
+        }
+        let delay = self.patience.failed(&Status::unavailable(""), now);
         Ok(self.pause(reason, delay.unwrap_or_default()))
     }
 

@@ -64,6 +64,7 @@ pub(in crate::client) fn outdates_tokens(wire: &Wire) -> bool {
         | Wire::Heartbeat(_)
         | Wire::ModeChanged(_)
         | Wire::KeyInfo(_)
+        | Wire::Narrowed(_)
         | Wire::Reconnect(_) => false,
     }
 }

@@ -26,17 +26,31 @@ pub struct KeyFilter {
     pub include_globs: Globs,
     pub exclude: HashSet<String>,
     pub exclude_globs: Globs,
+    /// `None`: no bounds. Keys outside are left out, whatever else is wanted.
+    pub within: Option<Globs>,
 }
 
 impl KeyFilter {
     pub fn is_all(&self) -> bool {
-        self.includes_all() && self.exclude.is_empty() && self.exclude_globs.is_empty()
+        let excludes_none = self.exclude.is_empty() && self.exclude_globs.is_empty();
+        self.includes_all() && excludes_none && self.within.is_none()
     }
 
     pub fn wants(&self, key: &str) -> bool {
         let named = || self.include.as_ref().is_some_and(|keys| keys.contains(key));
         let included = self.includes_all() || named() || self.include_globs.matches(key);
-        included && !self.exclude.contains(key) && !self.exclude_globs.matches(key)
+        let within = || self.within.as_ref().is_none_or(|globs| globs.matches(key));
+        let excluded = || self.exclude.contains(key) || self.exclude_globs.matches(key);
+        included && within() && !excluded()
+    }
+
+    /// Whether it wants no key outside of these globs, as far as can be told without looking at keys.
+    pub fn stays_within(&self, globs: &Globs) -> bool {
+        let mut named = self.include.iter().flatten();
+        let mut wanted = self.include_globs.texts().iter();
+        !self.includes_all()
+            && named.all(|key| globs.matches(key))
+            && wanted.all(|glob| globs.texts().contains(glob))
     }
 
     fn includes_all(&self) -> bool {
@@ -67,7 +81,9 @@ impl KeyFilter {
         }
         add(self.include_globs.texts().iter().collect());
         add(self.exclude_globs.texts().iter().collect());
-        hasher.update(&[u8::from(self.include.is_some())]);
+        let within = self.within.as_ref().map_or(&[][..], Globs::texts);
+        add(within.iter().collect());
+        hasher.update(&[self.include.is_some().into(), self.within.is_some().into()]);
         hasher.finalize()
     }
 }

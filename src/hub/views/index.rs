@@ -14,6 +14,7 @@ use crate::{
     hub::{Feed, keys::KeyId},
     model::{Chunk, FRAME_TAG, Offset, Span},
     proto::wire,
+    trace::Source,
 };
 
 /// A record whose key the feed does not know (any more): filters look at its name.
@@ -31,6 +32,8 @@ pub(crate) struct Hot {
     pub chunk: Chunk,
     /// As the committer numbered them, where it did.
     given: Option<Arc<[KeyId]>>,
+    /// The calls it came with that are traced: only here, never on disk.
+    sources: Box<[Arc<Source>]>,
     index: OnceLock<Index>,
 }
 
@@ -53,8 +56,19 @@ impl Hot {
         Self {
             chunk,
             given,
+            sources: Box::default(),
             index: OnceLock::new(),
         }
+    }
+
+    /// With the calls it came with.
+    pub(crate) fn from(mut self, sources: &[Arc<Source>]) -> Self {
+        self.sources = sources.into();
+        self
+    }
+
+    pub(crate) fn sources(&self) -> &[Arc<Source>] {
+        &self.sources
     }
 
     pub(crate) fn span(&self) -> Span {

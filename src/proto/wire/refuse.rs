@@ -18,11 +18,50 @@ pub enum Reason {
     TimeAhead,
     /// The feed has as many keys as it may.
     KeyLimit,
-    /// Another record of the same ATOMIC batch was refused.
-    Atomic,
+    /// Whoever uploads it may not write this key.
+    KeyNotAllowed,
 }
 
 impl Reason {
+    pub const ALL: [Self; 13] = [
+        Self::Malformed,
+        Self::UnknownField,
+        Self::RepeatedField,
+        Self::SecondPayload,
+        Self::Missing,
+        Self::TooLong,
+        Self::TooMany,
+        Self::NotUtf8,
+        Self::NotFinite,
+        Self::OutOfRange,
+        Self::TimeAhead,
+        Self::KeyLimit,
+        Self::KeyNotAllowed,
+    ];
+
+    /// One sentence for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Malformed => "The bytes are no valid protobuf.",
+            Self::UnknownField => "A field is not in this server's record.proto.",
+            Self::RepeatedField => "A field that may be there once is there again.",
+            Self::SecondPayload => "More than one payload is set; send one record for each.",
+            Self::Missing => "A field that is needed is missing or empty.",
+            Self::TooLong => {
+                "A text, a list of bytes or the record itself is longer than it may be."
+            }
+            Self::TooMany => "A list has more entries than it may have.",
+            Self::NotUtf8 => "A text is not UTF-8.",
+            Self::NotFinite => "A number is NaN or infinite.",
+            Self::OutOfRange => "A value is outside of what its field can hold or may say.",
+            Self::TimeAhead => {
+                "The event time is further ahead of the server's clock than limits.event_time_ahead."
+            }
+            Self::KeyLimit => "The key is new, and the feed takes no new keys.",
+            Self::KeyNotAllowed => "The caller's scopes do not allow it to write this key.",
+        }
+    }
+
     pub fn code(self) -> &'static str {
         match self {
             Self::Malformed => "MALFORMED",
@@ -37,7 +76,7 @@ impl Reason {
             Self::OutOfRange => "OUT_OF_RANGE",
             Self::TimeAhead => "TIME_AHEAD",
             Self::KeyLimit => "KEY_LIMIT",
-            Self::Atomic => "ATOMIC",
+            Self::KeyNotAllowed => "KEY_NOT_ALLOWED",
         }
     }
 }

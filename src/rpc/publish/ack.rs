@@ -1,5 +1,7 @@
 //! What a device is told of a batch.
 
+use tokio::time::Instant;
+
 use crate::{
     hub::Ack,
     proto::v1,
@@ -12,6 +14,8 @@ pub(super) struct Sent {
     pub first_sequence: u64,
     /// Of the message it came in.
     pub bytes: u64,
+    /// Until then its credit is held back.
+    pub credit_due: Option<Instant>,
 }
 
 pub(super) fn of(sent: &Sent, ack: Ack) -> v1::PublishAck {

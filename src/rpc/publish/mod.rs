@@ -4,12 +4,14 @@
 //! ```text
 //! messages -> Device, a task of its own -> hub/append -> acks -> Queue -> Answers -> the wire
 //! ```
+//! A device over its rate gets its ack as soon as others, and its credit when the rate allows.
 //! The task reads on while the device does not: what is on its way is bounded by the credit, which
 //! comes back only with answers that went out. It pauses when 8 MiB of answers wait.
 
 mod ack;
 mod answers;
 mod command;
+mod credit;
 
 use std::sync::Arc;
 
@@ -19,24 +21,28 @@ use futures_util::{
     future::{BoxFuture, Shared},
     stream::{Fuse, FuturesOrdered},
 };
+use tokio::time::{Instant, sleep};
 use tokio_stream::Stream;
 use tonic::Status;
+use tracing::Instrument as _;
 
 pub(super) use self::answers::Answers;
 use self::{
     ack::Sent,
     answers::{End, Queue},
     command::Command,
+    credit::Held,
 };
-use super::{Context, ingest, request, status};
+use super::{Context, access, ingest, request, status};
 use crate::{
-    hub::{Ack, AppendError, Batch, Feed, Hello, Pending, ProducerGuard, Welcome},
+    hub::{Ack, AppendError, Batch, Feed, Hello, KeyGate, Pending, ProducerGuard, Welcome, Will},
     layers::{Call, Over},
-    model::{self, Principal},
+    model::{self, Action, Keys},
     proto::{
         v1::{self, publish_response::Event},
         wire::PublishMessage,
     },
+    trace::Source,
 };
 
 /// Batches whose ack is awaited at the same time.
@@ -52,7 +58,7 @@ pub(super) fn start(
     call: Arc<Call>,
 ) -> Answers {
     let (queue, answers) = answers::queue(Arc::clone(&call));
-    tokio::spawn(async move {
+    let device = async move {
         let left = queue.left();
         let device = run(context, messages.fuse(), call, queue);
         tokio::select! {
@@ -60,7 +66,9 @@ pub(super) fn start(
             // Nobody reads the answers any more.
             () = left.cancelled() => {}
         }
-    });
+    };
+    // Its lines in the log are of this call too.
+    tokio::spawn(device.in_current_span());
     answers
 }
 
@@ -79,8 +87,11 @@ async fn run(
     let Some(first) = first else {
         return queue.end(End::Done);
     };
-    match welcome(&context, first, call.principal()).await {
-        Ok((feed, welcome)) => {
+    match welcome(&context, first, &call).await {
+        Ok((feed, keys, welcome)) => {
+            if let Err(end) = first_credit(&call, &welcome.upload, &mut over).await {
+                return queue.end(end);
+            }
             let next = v1::Cursor {
                 feed: feed.name().to_string(),
                 epoch: feed.epoch(),
@@ -95,11 +106,15 @@ async fn run(
             let mut device = Device {
                 context,
                 feed,
+                source: call.source().map(Arc::clone),
+                call,
                 upload: welcome.upload,
+                gate: KeyGate::new(keys),
                 queue,
                 acks: FuturesOrdered::new(),
                 appending: None,
                 received: 0,
+                held: Held::default(),
                 over: over.shared(),
             };
             let end = device.run(messages).await;
@@ -112,12 +127,31 @@ async fn run(
     }
 }
 
+/// The welcome is the first credit: it waits for the rate as well, else a device that comes back
+/// again and again would have none.
+async fn first_credit(
+    call: &Call,
+    upload: &ProducerGuard,
+    over: &mut BoxFuture<'static, Over>,
+) -> Result<(), End> {
+    let debt = call.quota().debt();
+    if debt.is_zero() {
+        return Ok(());
+    }
+    tokio::select! {
+        biased;
+        () = upload.fenced() => Err(End::Failed(status::append(&AppendError::Fenced))),
+        why = over => Err(End::Over(why)),
+        () = sleep(debt) => Ok(()),
+    }
+}
+
 /// Reads the hello, and has it answered.
 async fn welcome(
     context: &Context,
     first: Result<Bytes, Status>,
-    principal: Principal,
-) -> Result<(Arc<Feed>, Welcome), Status> {
+    call: &Call,
+) -> Result<(Arc<Feed>, Keys, Welcome), Status> {
     let first = first.map_err(status::of_request)?;
     let Command::Hello(hello) = Command::read(first)? else {
         let text = "is missing: the first message says who publishes";
@@ -125,24 +159,33 @@ async fn welcome(
     };
     let name = request::feed_name("hello.feed", &hello.feed)?;
     let limits = context.hub.limits(model::now());
-    let hello: Hello = command::hello(hello, principal, &limits)?;
+    let hello: Hello = command::hello(hello, call.principal(), &limits)?;
+    let keys = access::keys(call, Action::Ingest, &name)?;
+    let will = hello.will.iter().map(Will::key);
+    access::each_key(&keys, Action::Ingest, &name, will)?;
     let feed = context.hub.feed_for_append(&name).await;
     let feed = feed.map_err(|e| status::catalog(&e))?;
     let welcome = context.hub.hello(&feed, hello).await;
-    Ok((feed, welcome.map_err(|e| status::append(&e))?))
+    Ok((feed, keys, welcome.map_err(|e| status::append(&e))?))
 }
 
 /// A device that said hello.
 struct Device {
     context: Arc<Context>,
     feed: Arc<Feed>,
+    call: Arc<Call>,
     upload: ProducerGuard,
+    gate: KeyGate,
     queue: Queue,
     acks: Acks,
     /// The batch that waits for room in the hub.
     appending: Option<Appending>,
+    /// The call, where it is traced.
+    source: Option<Arc<Source>>,
     /// Bytes of all messages since the hello.
     received: u64,
+    /// Credit for later.
+    held: Held,
     /// Why the server has to end it.
     over: Shared<BoxFuture<'static, Over>>,
 }
@@ -187,6 +230,11 @@ impl Device {
                     self.appending = None;
                     self.appended(appended)
                 }
+                () = self.held.due(), if !self.held.is_empty() => {
+                    let bytes = self.held.take_due();
+                    self.grant(bytes).await;
+                    Ok(())
+                }
                 message = messages.next(), if room => match message {
                     Some(message) => self.take(message),
                     None => {
@@ -230,12 +278,16 @@ impl Device {
         let numbered = (self.upload.key().clone(), message.first_sequence);
         let now = model::now();
         let mut batch = Batch::new(Some(numbered), mode, message.count, message.record_bytes)
-            .under(&self.upload);
+            .under(&self.upload)
+            .from(self.source.as_ref());
         let limits = self.context.hub.limits(now);
-        batch.check(&self.feed, message.records(), &limits, now);
+        let (gate, records) = (&mut self.gate, message.records());
+        batch.check_at(gate, &self.feed, records, &limits, now);
+        let debt = self.call.quota().owe(message.count as u64, bytes);
         let sent = Sent {
             first_sequence: message.first_sequence,
             bytes,
+            credit_due: (!debt.is_zero()).then(|| Instant::now() + debt),
         };
         let (context, feed) = (Arc::clone(&self.context), Arc::clone(&self.feed));
         let appending = async move { (sent, context.hub.append(&feed, batch).await) };
@@ -254,25 +306,33 @@ impl Device {
         Ok(())
     }
 
-    /// Sends an ack and those that are there behind it, then the credit for all of them.
+    /// Sends an ack and those that are there behind it, then the credit for all of them, as far as
+    /// the rate allows.
     async fn answer(&mut self, answer: (Sent, Result<Ack, AppendError>)) -> Result<(), Status> {
         let mut next = Some(answer);
         let (mut bytes, mut failure) = (0, None);
         while let Some((sent, ack)) = next.take() {
             match ack {
                 Ok(ack) => {
-                    bytes += sent.bytes;
+                    match sent.credit_due {
+                        Some(due) => self.held.put(due, sent.bytes),
+                        None => bytes += sent.bytes,
+                    }
                     self.push(Event::Ack(ack::of(&sent, ack)), 0).await;
                     next = self.acks.next().now_or_never().flatten();
                 }
                 Err(error) => failure = Some(status::append(&error)),
             }
         }
+        self.grant(bytes).await;
+        failure.map_or(Ok(()), Err)
+    }
+
+    async fn grant(&mut self, bytes: u64) {
         if bytes > 0 {
             let credit = Event::Credit(v1::PublishCredit { bytes });
             self.push(credit, bytes).await;
         }
-        failure.map_or(Ok(()), Err)
     }
 
     /// A device that does not read is not waited for when its stream is to end.

@@ -7,8 +7,9 @@ use std::{
 
 use prost::Message as _;
 
+use super::open::Who;
 use crate::{
-    hub::{Carried, End, Feed, Hub, Resume, Start, Wanted},
+    hub::{Carried, End, Feed, Resume, Start, Wanted},
     model::{self, Cursor, FeedName, Globs},
     proto::v1,
     rpc::token::KeptFeed,
@@ -96,21 +97,28 @@ impl Globbed {
         &mut self.wanted
     }
 
-    /// The feeds it matches now.
-    pub(super) fn matching(&self, hub: &Hub) -> Vec<Arc<Feed>> {
-        hub.matching_feeds(&self.globs, &self.exclude)
+    pub(super) fn globs(&self) -> &Globs {
+        &self.globs
+    }
+
+    /// The feeds it matches now, of those that the caller may follow.
+    pub(super) fn matching(&self, who: &Who) -> Vec<Arc<Feed>> {
+        let hub = &who.context.hub;
+        let mut feeds = hub.matching_feeds(&self.globs, &self.exclude);
+        feeds.retain(|feed| who.sees(feed));
+        feeds
     }
 
     /// The feeds that are to join, and how: from their beginning.
     pub(super) fn newcomers(
         &self,
-        hub: &Hub,
+        who: &Who,
         there: &HashSet<&FeedName>,
     ) -> Vec<(Arc<Feed>, Wanted)> {
         if !self.may_grow() {
             return vec![];
         }
-        let new = self.matching(hub).into_iter();
+        let new = self.matching(who).into_iter();
         new.filter(|feed| !there.contains(feed.name()))
             .map(|feed| {
                 let back = self.gone.get(feed.name());
@@ -129,8 +137,12 @@ impl Globbed {
         self.gone.remove(feed);
     }
 
-    /// A feed was deleted when this was the next offset.
+    /// A feed was deleted when this was the next offset. Where the end is over, what is created in
+    /// its place later does not join.
     pub(super) fn left(&mut self, feed: FeedName, cursor: Cursor) {
+        if !self.may_grow() {
+            return;
+        }
         if self.gone.len() >= MAX_GONE && !self.gone.contains_key(&feed) {
             self.gone.pop_first();
         }

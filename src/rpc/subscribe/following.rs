@@ -131,7 +131,11 @@ impl Following {
             self.list.get_or_insert_with(watch).stale = true;
         }
         self.chosen.push(opened.chosen);
-        self.legs.extend(opened.legs);
+        self.ready.extend(opened.narrowed);
+        for mut leg in opened.legs {
+            self.ready.extend(leg.introduction());
+            self.legs.push(leg);
+        }
         self.may_be_over = true;
         Ok(())
     }
@@ -307,6 +311,7 @@ impl Following {
             }
         };
         if let Some(leg) = self.legs.get_mut(at) {
+            leg.trace(&step, &self.who);
             leg.say(step, &mut self.ready);
             let bytes = self.ready.iter().map(Outgoing::bytes).sum();
             self.turns.take(&mut leg.share, bytes);
@@ -393,7 +398,8 @@ impl Following {
             if self.legs.len() >= MAX_LEGS {
                 return self.end(id, status::too_many_feeds(MAX_LEGS));
             }
-            let leg = self.who.leg(&feed, wanted, Begun::Elsewhere).await?;
+            let mut leg = self.who.leg(&feed, wanted, Begun::Elsewhere).await?;
+            self.ready.extend(leg.introduction());
             self.legs.push(leg);
             let chosen = self.chosen_mut(id);
             if let Some(globs) = chosen.and_then(|chosen| chosen.globs.as_deref_mut()) {
@@ -407,12 +413,11 @@ impl Following {
     }
 
     fn newcomers(&self) -> Vec<(Arc<crate::hub::Feed>, crate::hub::Wanted)> {
-        let hub = &self.who.context.hub;
         let of = |chosen: &Chosen| {
             let mine = self.legs.iter().filter(|leg| leg.selector() == chosen.id());
             let there: HashSet<_> = mine.map(|leg| leg.feed().name()).collect();
             let globs = chosen.globs.as_deref();
-            globs.map_or_else(Vec::new, |globs| globs.newcomers(hub, &there))
+            globs.map_or_else(Vec::new, |globs| globs.newcomers(&self.who, &there))
         };
         self.chosen.iter().flat_map(of).collect()
     }

@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use super::{
     info::InfoSender,
+    open::Who,
     outgoing::{self, Outgoing},
     turns::Share,
 };
@@ -39,6 +40,8 @@ pub(super) struct Leg {
     follower: Follower,
     guard: SubscriberGuard,
     info: Option<Box<InfoSender>>,
+    /// To be said before anything else.
+    narrowed: Option<Box<v1::Narrowed>>,
 }
 
 /// Whether a key's description is sent before the key's first record.
@@ -63,7 +66,20 @@ impl Leg {
             guard,
             info,
             follower,
+            narrowed: None,
         }
+    }
+
+    /// Has to say so first.
+    pub(super) fn narrowed(mut self, narrowed: Option<v1::Narrowed>) -> Self {
+        self.narrowed = narrowed.map(Box::new);
+        self
+    }
+
+    /// What is to be said before anything else, once.
+    pub(super) fn introduction(&mut self) -> Option<Outgoing> {
+        let narrowed = self.narrowed.take()?;
+        Some(self.respond(Event::Narrowed(*narrowed)))
     }
 
     pub(super) fn selector(&self) -> u32 {
@@ -95,6 +111,17 @@ impl Leg {
                 | Step::AtTail
                 | Step::Ended) => return Ok(step),
             }
+        }
+    }
+
+    /// Says in the traces of records that they are delivered.
+    pub(super) fn trace(&self, step: &Step, who: &Who) {
+        if let Step::Records(view) = step
+            && view.count > 0
+        {
+            let subscriber = who.call.source().map(AsRef::as_ref);
+            let hub = &who.context.hub;
+            hub.delivered(self.feed(), view.covers, subscriber);
         }
     }
 

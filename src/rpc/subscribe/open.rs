@@ -6,16 +6,20 @@ use futures_util::future::BoxFuture;
 use tonic::Status;
 
 use super::{
+    Outgoing,
     chosen::{Chosen, Globbed},
     leg::{Infos, Leg},
 };
 use crate::{
-    hub::{Begun, CursorKey, Feed, Registration, Start, Wanted},
+    hub::{Begun, CursorKey, Feed, KeyFilter, Registration, Start, Wanted},
     layers::{Call, Over},
-    model::FeedName,
-    proto::{convert::wire_duration, v1},
+    model::{Action, FeedName},
+    proto::{
+        convert::wire_duration,
+        v1::{self, subscribe_response::Event},
+    },
     rpc::{
-        Context, request,
+        Context, access, request,
         selector::{self, Begins, Feeds, Place, Selection},
         status,
         token::{KeptFeed, KeptSelector},
@@ -43,6 +47,8 @@ pub(in crate::rpc) struct Who {
 pub(in crate::rpc) struct Opened {
     pub(super) chosen: Chosen,
     pub(super) legs: Vec<Leg>,
+    /// To be said before anything of it.
+    pub(super) narrowed: Option<Outgoing>,
 }
 
 impl Who {
@@ -94,9 +100,29 @@ impl Who {
         !self.key.subscriber.is_empty()
     }
 
-    fn feed(&self, name: &FeedName) -> Result<Arc<Feed>, Status> {
+    /// A feed that a selector names, with these keys of it.
+    fn feed(&self, name: &FeedName, filter: &KeyFilter) -> Result<Arc<Feed>, Status> {
+        let (call, action) = (&self.call, Action::Subscribe);
+        let allowed = access::keys(call, action, name)?;
+        let named = filter.include.iter().flatten().map(String::as_str);
+        access::each_key(&allowed, action, name, named)?;
+        self.found(name)
+    }
+
+    fn found(&self, name: &FeedName) -> Result<Arc<Feed>, Status> {
         let found = self.context.hub.feed(name);
         found.map_err(|error| status::catalog(&error))
+    }
+
+    /// A feed that is there for this caller to follow.
+    fn visible(&self, name: &FeedName) -> Option<Arc<Feed>> {
+        let feed = self.found(name).ok()?;
+        self.sees(&feed).then_some(feed)
+    }
+
+    /// Whether the caller may follow a feed, be it some keys of it only.
+    pub(super) fn sees(&self, feed: &Feed) -> bool {
+        access::may(&self.call, Action::Subscribe, feed.name())
     }
 
     /// Where a feed begins.
@@ -111,14 +137,15 @@ impl Who {
         }
     }
 
-    /// Begins to follow a feed.
+    /// Begins to follow what the caller may see of a feed.
     pub(super) async fn leg(
         &self,
         feed: &Arc<Feed>,
-        wanted: Wanted,
+        mut wanted: Wanted,
         begun: Begun,
     ) -> Result<Leg, Status> {
         let hub = &self.context.hub;
+        let narrowed = access::narrow(&self.call, feed.name(), &mut wanted.filter)?;
         let selector = wanted.selector;
         let follower = hub.follow(feed, wanted).await;
         let follower = follower.map_err(|error| status::follow(&error))?;
@@ -129,7 +156,8 @@ impl Who {
             fidelity: follower.fidelity(),
         };
         let guard = hub.register_subscriber(feed, registration);
-        Ok(Leg::new(selector, follower, guard, self.infos))
+        let leg = Leg::new(selector, follower, guard, self.infos);
+        Ok(leg.narrowed(narrowed))
     }
 }
 
@@ -161,10 +189,10 @@ impl Opened {
             wanted,
         } = selection;
         let (feeds, globs) = match feeds {
-            Feeds::One(name) => (vec![who.feed(&name)?], None),
+            Feeds::One(name) => (vec![who.feed(&name, &wanted.filter)?], None),
             Feeds::Matching { globs, exclude } => {
                 let globbed = Globbed::new(globs, exclude, wanted.clone());
-                (globbed.matching(&who.context.hub), Some(Box::new(globbed)))
+                (globbed.matching(who), Some(Box::new(globbed)))
             }
         };
         room_for(feeds.len())?;
@@ -177,8 +205,7 @@ impl Opened {
             };
             legs.push(who.leg(feed, wanted, begun).await?);
         }
-        let chosen = Chosen::new(id, asked, globs);
-        Ok(Self { chosen, legs })
+        Ok(Self::new(who, Chosen::new(id, asked, globs), legs))
     }
 
     /// Opens a selector where a resume token left it.
@@ -196,22 +223,36 @@ impl Opened {
         let mut legs = Vec::with_capacity(kept.feeds.len());
         for kept in &kept.feeds {
             let name = request::feed_name("resume_token", &kept.feed)?;
-            match (who.feed(&name), &mut globs) {
-                (Ok(feed), _) => {
+            let found = match globs {
+                Some(_) => who.visible(&name),
+                None => Some(who.feed(&name, &wanted.filter)?),
+            };
+            match (found, &mut globs) {
+                (Some(feed), _) => {
                     let wanted = where_it_was(wanted.clone(), kept);
                     legs.push(who.leg(&feed, wanted, Begun::Elsewhere).await?);
                 }
-                // Nothing can be told of a feed that is not there.
-                (Err(_), Some(globs)) => {
+                // Nothing can be told of a feed that is not there, or not to this caller.
+                (None, Some(globs)) => {
                     if let Some(cursor) = kept.resume().cursor {
                         globs.left(name, cursor);
                     }
                 }
-                (Err(unknown), None) => return Err(unknown),
+                (None, None) => {}
             }
         }
-        let chosen = Chosen::new(kept.id, &asked, globs);
-        Ok(Self { chosen, legs })
+        Ok(Self::new(who, Chosen::new(kept.id, &asked, globs), legs))
+    }
+
+    fn new(who: &Who, chosen: Chosen, legs: Vec<Leg>) -> Self {
+        let globs = chosen.globs.as_deref().map(Globbed::globs);
+        let narrowed = globs.and_then(|globs| access::narrow_feeds(&who.call, globs));
+        let narrowed = narrowed.map(|said| Outgoing::new(chosen.id(), Event::Narrowed(said)));
+        Self {
+            chosen,
+            legs,
+            narrowed,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use super::Time;
+use crate::layers::JwtOptions;
 
 /// Where callers' identities come from. With none of it, everybody may do everything.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -80,6 +81,21 @@ impl Default for JwtConfig {
             audience: None,
             leeway: Time(Duration::from_secs(30)),
             scope_claim: "scope".into(),
+        }
+    }
+}
+
+impl JwtConfig {
+    pub(super) fn options(&self) -> JwtOptions {
+        JwtOptions {
+            algorithms: self.algorithms.clone(),
+            key_file: self.key_file.clone(),
+            jwks_file: self.jwks_file.clone(),
+            jwks_url: self.jwks_url.clone(),
+            issuer: self.issuer.clone(),
+            audience: self.audience.clone(),
+            leeway: self.leeway.0,
+            scope_claim: self.scope_claim.clone(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The settings of a server: defaults, then the file, then the environment, then flags.
 
 mod auth;
+mod exposure;
 mod network;
 mod sections;
 mod trace;
@@ -9,6 +10,7 @@ mod units;
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -20,23 +22,29 @@ use serde::{Deserialize, Serialize};
 
 pub use self::{
     auth::{AuthConfig, FlagConfig, GrantConfig, JwtConfig},
-    network::{ClientAuth, RateConfig, TlsConfig},
+    network::{ClientAuth, PrincipalConfig, RateConfig, TlsConfig},
     sections::{FeedsConfig, LimitsConfig, LogConfig, StoreConfig},
     trace::TraceConfig,
     units::{Size, Time},
 };
+use super::{around::Around, origins};
 use crate::{
     hub::{AutoCreate, HubOptions},
-    model::Retention,
+    layers::{
+        Anonymous, AuthError, AuthOptions, Authenticator, Certificates, FeatureFlags, Grant,
+        RateLimits, TrustedProxies,
+    },
+    model::{Retention, compile_glob},
     store::{MAX_RECORD_BYTES, sled::SledOptions},
 };
 
 /// Prefix of the environment variables; `__` goes down a table: `RINGFEED_STORE__RING_BYTES`.
 const ENV_PREFIX: &str = "RINGFEED_";
 /// Variables with this prefix that are the clients'.
-const CLIENT_VARIABLES: [&str; 6] = [
+const CLIENT_VARIABLES: [&str; 7] = [
     "endpoint",
     "token",
+    "token_file",
     "tls_ca",
     "tls_cert",
     "tls_key",
@@ -57,6 +65,16 @@ pub enum EngineKind {
 pub enum LogFormat {
     Human,
     Json,
+}
+
+/// Whether anything is around calls.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layers {
+    #[default]
+    On,
+    /// No identity, no limits, no metrics and logs of calls: to measure what these cost.
+    Off,
 }
 
 /// Who can reach a listener.
@@ -83,6 +101,7 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that may call from elsewhere.
     pub cors_origins: Vec<String>,
+    pub layers: Layers,
     pub heartbeat: Time,
     pub shutdown_deadline: Time,
     pub store: StoreConfig,
@@ -109,6 +128,7 @@ impl Default for Config {
             anonymous: false,
             allowed_hosts: vec![],
             cors_origins: vec![],
+            layers: Layers::On,
             heartbeat: Time(Duration::from_secs(10)),
             shutdown_deadline: Time(Duration::from_secs(10)),
             store: StoreConfig::default(),
@@ -125,6 +145,8 @@ impl Default for Config {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
     #[error("{0}")]
     Invalid(#[from] Box<figment::Error>),
     #[error("{name} is {value}; {advice}")]
@@ -203,7 +225,24 @@ impl Config {
             let window = self.limits.publish_window.to_string();
             return value("limits.publish_window", window, "it is at least 64 KiB");
         }
-        self.check_exposure()
+        for flag in &self.feature_flags {
+            if let Err(error) = compile_glob(&flag.principals) {
+                return value("feature_flags.principals", error.glob, "it is no glob");
+            }
+        }
+        let origin = |text: &&String| !origins::is_origin(text);
+        if let Some(other) = self.cors_origins.iter().find(origin) {
+            let advice = "write origins as browsers do: https://dash.example.com";
+            return value("cors_origins", other.clone(), advice);
+        }
+        self.tls.check()?;
+        if self.layers == Layers::Off && self.reachable() == Reachable::Network {
+            let advice = "without them anybody may do everything: it is for measuring on loopback";
+            return value("layers", "off".into(), advice);
+        }
+        self.rate_limits()?;
+        self.check_exposure()?;
+        self.authenticator().map(drop)
     }
 
     /// What others could read or write is only open to them when that was said.
@@ -218,13 +257,70 @@ impl Config {
                 flag,
             })
         };
-        if !self.plaintext {
+        if !self.plaintext && !self.tls.is_on() {
             return exposed("traffic would be unencrypted", "--plaintext");
         }
-        if !self.anonymous {
+        if !self.anonymous && !self.auth_options().has_source() {
             return exposed("anybody could call without a token", "--anonymous");
         }
         Ok(())
+    }
+
+    /// What knows callers. Reads the files of [auth].
+    pub fn authenticator(&self) -> Result<Authenticator, ConfigError> {
+        Ok(Authenticator::new(self.auth_options())?)
+    }
+
+    fn auth_options(&self) -> AuthOptions {
+        let auth = &self.auth;
+        let grants = auth.grants.iter().map(|grant| Grant {
+            principals: grant.principals.clone(),
+            scopes: grant.scopes.clone(),
+        });
+        AuthOptions {
+            token_file: auth.token_file.clone(),
+            jwt: auth.jwt.options(),
+            certificates: match self.tls.client_ca {
+                Some(_) => Certificates::Shown,
+                None => Certificates::None,
+            },
+            trusted_proxies: auth.trusted_proxies.clone(),
+            grants: grants.collect(),
+            anonymous: match self.anonymous {
+                true => Anonymous::Allowed,
+                false => Anonymous::Refused,
+            },
+            anonymous_scopes: auth.anonymous_scopes.clone(),
+        }
+    }
+
+    /// What is around calls.
+    pub(in crate::server) fn around(
+        &self,
+        authenticator: &Arc<Authenticator>,
+    ) -> Result<Option<Around>, ConfigError> {
+        if self.layers == Layers::Off {
+            tracing::warn!("layers are off: no identity, no limits, no metrics of calls");
+            return Ok(None);
+        }
+        let proxies = TrustedProxies::parse(&self.auth.trusted_proxies);
+        let proxies = proxies.map_err(AuthError::from)?;
+        Ok(Some(Around {
+            authenticator: Arc::clone(authenticator),
+            flags: self.feature_flags(),
+            trusted: Arc::new(move |peer| proxies.is_trusted(peer)),
+            load: self.limits.load_limits(),
+            rates: self.rate_limits()?,
+        }))
+    }
+
+    fn rate_limits(&self) -> Result<RateLimits, ConfigError> {
+        let limits = self.limits.rate_limits();
+        limits.map_err(|invalid| ConfigError::Value {
+            name: "limits.principals.names",
+            value: invalid.glob,
+            advice: "names are globs of principals",
+        })
     }
 
     pub fn reachable(&self) -> Reachable {
@@ -233,6 +329,12 @@ impl Config {
         } else {
             Reachable::Network
         }
+    }
+
+    /// `check` saw that they can be read.
+    pub(in crate::server) fn feature_flags(&self) -> FeatureFlags {
+        let flags = self.feature_flags.iter();
+        FeatureFlags::new(flags.map(|flag| (&*flag.name, &*flag.principals))).unwrap_or_default()
     }
 
     pub fn hub_options(&self) -> HubOptions {
@@ -321,6 +423,63 @@ mod tests {
         assert!(error("heartbeat = \"fast\"").contains("\"10s\""));
         assert!(error("listen = \"0.0.0.0:1\"").contains("--plaintext"));
         assert!(error("listen = \"0.0.0.0:1\"\nplaintext = true").contains("--anonymous"));
+        let open = "listen = \"0.0.0.0:1\"\nplaintext = true\nanonymous = true\nlayers = \"off\"";
+        assert!(error(open).contains("loopback"));
+        let glob = "[[limits.principals]]\nnames = [\"a[\"]";
+        assert!(error(glob).contains("limits.principals.names is a["));
+        let flag = "[[feature_flags]]\nname = \"x\"\nprincipals = \"[\"";
+        assert!(error(flag).contains("glob"));
+        assert!(error("cors_origins = [\"*\"]").contains("https://"));
+        assert!(error("[tls]\ncert = \"x.pem\"").contains("tls.key"));
+        assert!(error("[tls]\nclient_ca = \"x.pem\"").contains("tls.cert"));
+        assert!(error("[tls]\ncert = \"no.pem\"\nkey = \"no.pem\"").contains("no.pem"));
+        assert!(error("[tls]\nclient_auth = \"required\"").contains("tls.client_ca"));
         assert!(error("[limits]\nrecord_bytes = \"1MiB\"").contains("60000"));
+        let auth = |text: &str| parse(&format!("[auth]\n{text}")).unwrap_err().to_string();
+        assert!(auth("token_file = \"/nowhere\"").contains("auth.token_file /nowhere"));
+        assert!(
+            auth("anonymous_scopes = [\"look:*\"]").contains("auth.anonymous_scopes: \"look:*\"")
+        );
+        assert!(auth("trusted_proxies = [\"10.0.0.0/99\"]").contains("auth.trusted_proxies"));
+        assert!(
+            auth("[[auth.grants]]\nprincipals = \"a[\"\nscopes = []")
+                .contains("auth.grants: \"a[\"")
+        );
+        let jwt = "[auth.jwt]\nalgorithms = [\"HS256\"]";
+        assert!(error(jwt).contains("auth.jwt: one of key_file"));
+        assert!(error("[auth.jwt]\nkey_file = \"x\"").contains("auth.jwt: algorithms are missing"));
+    }
+
+    #[test]
+    fn beyond_loopback_what_is_open_was_said_so() {
+        let tokens = tempfile::NamedTempFile::new().unwrap();
+        let with_tokens = format!("[auth]\ntoken_file = {:?}", tokens.path());
+        let open = "listen = \"0.0.0.0:1\"\n";
+        let tls = format!("[tls]\ncert = {0:?}\nkey = {0:?}\n", tokens.path());
+        let tls = tls.as_str();
+        let (plain, anyone) = ("plaintext = true\n", "anonymous = true\n");
+        for (parts, refused, warnings) in [
+            (vec![], None, 0),
+            (vec![anyone, plain], None, 0),
+            (vec![open], Some("--plaintext"), 0),
+            (vec![open, tls], Some("--anonymous"), 0),
+            (vec![open, &with_tokens], Some("--plaintext"), 0),
+            (vec![open, plain], Some("--anonymous"), 0),
+            (vec![open, plain, anyone], None, 3),
+            (vec![open, plain, &with_tokens], None, 1),
+            (vec![open, plain, anyone, &with_tokens], None, 3),
+            (vec![open, anyone, tls], None, 2),
+            (vec![open, tls, &with_tokens], None, 0),
+        ] {
+            match (parse(&parts.concat()), refused) {
+                (Ok(config), None) => {
+                    assert_eq!(config.open_to_the_network().len(), warnings, "{parts:?}");
+                }
+                (Err(error), Some(flag)) => {
+                    assert!(error.to_string().contains(flag), "{parts:?}: {error}");
+                }
+                (loaded, _) => panic!("{parts:?}: {loaded:?}"),
+            }
+        }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{LogFormat, RateConfig, Size, Time};
+use super::{LogFormat, PrincipalConfig, RateConfig, Size, Time};
 use crate::{hub::AutoCreate, model::Visibility, store::MAX_RECORD_BYTES};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +64,8 @@ pub struct LimitsConfig {
     pub per_principal: RateConfig,
     /// Of each peer's address.
     pub per_peer: RateConfig,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub principals: Vec<PrincipalConfig>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -119,6 +121,7 @@ impl Default for LimitsConfig {
             connection_max_age: None,
             per_principal: RateConfig::default(),
             per_peer: RateConfig::default(),
+            principals: vec![],
         }
     }
 }

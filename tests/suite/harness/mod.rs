@@ -1,5 +1,6 @@
 //! What the tests share: servers, requests, records, and a ledger of what a subscriber was told.
 
+mod certificates;
 mod ledger;
 mod records;
 mod server;
@@ -9,12 +10,13 @@ mod upload;
 use std::{future::Future, time::Duration};
 
 pub(crate) use self::{
+    certificates::{Authority, Pair},
     ledger::{Follow, Ledger, event_of, one, read_from, read_to_now},
     records::{
         dec, encode, event_nanos, number, number_of, own_bytes, reading, record, stored, text,
         vector,
     },
-    server::{Server, Setup, scrape_of},
+    server::{Server, Setup, scrape_of, scraped},
     session::{Talk, acknowledge, feed_of, hello, remove, set},
     upload::{
         batches, exact, expected_of, feed_exists, get_feed, numbered, plain, progress, reason,

@@ -22,9 +22,9 @@ use tokio::{
     net::TcpStream,
     process::{Child, Command},
 };
-use tonic::transport::Channel;
+use tonic::transport::{Channel, ClientTlsConfig, Error};
 
-use super::within;
+use super::{Pair, within};
 
 /// How to start a server, as often as wanted on the same data.
 #[derive(Clone, Debug)]
@@ -51,6 +51,20 @@ impl Setup {
         let name = format!("RINGFEED_{}", entry.to_uppercase());
         self.env.push((name, value.to_string()));
         self
+    }
+
+    /// Serves TLS with this certificate.
+    pub(crate) fn tls(self, pair: &Pair) -> Self {
+        let (cert, key) = pair.write(self.home());
+        let (cert, key) = (cert.display(), key.display());
+        self.with("tls__cert", cert).with("tls__key", key)
+    }
+
+    /// Asks clients for certificates of this authority, in PEM.
+    pub(crate) fn client_ca(self, pem: &str) -> Self {
+        let path = self.home().join("clients.pem");
+        std::fs::write(&path, pem).unwrap();
+        self.with("tls__client_ca", path.display())
     }
 
     /// Keeps the data elsewhere.
@@ -131,12 +145,15 @@ fn listen_to(
     let (send, receive) = mpsc::sync_channel(1);
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if let Some(addresses) = serving_line(&line) {
-                let _unwanted = send.try_send(addresses);
-            }
+            let serving = serving_line(&line);
             let mut log = log.lock();
             log.push_str(&line);
             log.push('\n');
+            drop(log);
+            // Whoever waits for it finds the line in the log.
+            if let Some(addresses) = serving {
+                let _unwanted = send.try_send(addresses);
+            }
         }
     });
     receive
@@ -184,6 +201,12 @@ impl Server {
         endpoint.connect().await.unwrap()
     }
 
+    /// A connection of its own with TLS.
+    pub(crate) async fn tls_channel(&self, tls: ClientTlsConfig) -> Result<Channel, Error> {
+        let endpoint = Channel::from_shared(format!("https://{}", self.address)).unwrap();
+        endpoint.tls_config(tls)?.connect().await
+    }
+
     pub(crate) async fn feeds(&self) -> FeedServiceClient<Channel> {
         FeedServiceClient::new(self.channel().await)
     }
@@ -210,6 +233,11 @@ impl Server {
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
         self.signal(Signal::TERM);
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        self.signal(Signal::HUP);
     }
 
     fn signal(&self, signal: Signal) {
@@ -288,16 +316,22 @@ impl Scrape {
 
 /// Scrapes a metrics listener with plain HTTP.
 pub(crate) async fn scrape_of(address: SocketAddr) -> std::io::Result<Scrape> {
-    let mut stream = TcpStream::connect(address).await?;
-    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
-    stream.write_all(request.as_bytes()).await?;
-    let mut answer = String::new();
-    let read = stream.read_to_string(&mut answer);
-    tokio::time::timeout(Duration::from_secs(20), read).await??;
+    let answer = scraped(address).await?;
     let lines = answer
         .lines()
         .filter(|line| !line.starts_with('#'))
         .filter_map(|line| line.rsplit_once(' '));
     let values = lines.filter_map(|(name, value)| Some((name.to_owned(), value.parse().ok()?)));
     Ok(Scrape(values.collect()))
+}
+
+/// The answer as it comes, head and all.
+pub(crate) async fn scraped(address: SocketAddr) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    let request = "GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    let read = stream.read_to_string(&mut answer);
+    tokio::time::timeout(Duration::from_secs(20), read).await??;
+    Ok(answer)
 }

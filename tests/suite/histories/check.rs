@@ -188,6 +188,7 @@ impl Check<'_> {
                 }
                 lane.stands_at(place, truth)
             }
+            Event::Narrowed(_) => Err("it may see everything".into()),
             Event::Heartbeat(_) | Event::KeyInfo(_) | Event::Reconnect(_) => Ok(()),
         }
     }
@@ -225,6 +226,7 @@ fn feed(event: &Event) -> Option<&str> {
         Event::Bars(batch) => return Some(&batch.feed),
         Event::Snapshot(batch) => return Some(&batch.feed),
         Event::Gap(gap) => return Some(&gap.feed),
+        Event::Narrowed(narrowed) => return Some(&narrowed.feed),
         Event::KeyInfo(_) | Event::Reconnect(_) => None,
         Event::SnapshotComplete(done) => done.as_of.as_ref(),
         Event::CaughtUp(caught_up) => caught_up.next.as_ref(),

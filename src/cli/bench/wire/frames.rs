@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    SUBSCRIBE, connect,
+    SUBSCRIBE, Target, connect,
     messages::{Messages, TakeMessage},
 };
 use crate::proto::v1;
@@ -62,7 +62,7 @@ pub(in crate::cli::bench) struct Inlet<R> {
 #[derive(Debug)]
 pub(in crate::cli::bench) struct Link<R> {
     socket: TcpStream,
-    authority: String,
+    target: Target,
     windows: Windows,
     pub inlets: Vec<Inlet<R>>,
     parser: Parser,
@@ -120,10 +120,10 @@ const AT_HEADER: Parser = Parser::Header {
 
 impl<R: TakeMessage> Link<R> {
     pub(in crate::cli::bench) async fn open(
-        authority: &str,
+        target: &Target,
         windows: Windows,
     ) -> anyhow::Result<Self> {
-        let socket = connect(authority).await?;
+        let socket = connect(&target.authority).await?;
         let mut out = BytesMut::from(PREFACE);
         let settings = [
             // So that no header needs to be remembered for the ones after it.
@@ -140,7 +140,7 @@ impl<R: TakeMessage> Link<R> {
         give_back(&mut out, 0, windows.connection.saturating_sub(FIRST_WINDOW));
         Ok(Self {
             socket,
-            authority: authority.to_owned(),
+            target: target.clone(),
             windows,
             inlets: Vec::new(),
             parser: AT_HEADER,
@@ -158,11 +158,13 @@ impl<R: TakeMessage> Link<R> {
             (":method", "POST"),
             (":scheme", "http"),
             (":path", SUBSCRIBE),
-            (":authority", &self.authority),
+            (":authority", &self.target.authority),
             ("content-type", "application/grpc"),
             ("te", "trailers"),
         ];
-        for (name, value) in headers {
+        let bearer = self.target.bearer.as_deref();
+        let bearer = bearer.map(|bearer| ("authorization", bearer));
+        for (name, value) in headers.into_iter().chain(bearer) {
             literal(&mut block, name, value);
         }
         frame(&mut self.out, block.len(), HEADERS, END_HEADERS, stream);

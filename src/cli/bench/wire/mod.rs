@@ -19,6 +19,15 @@ pub(super) use self::{
 pub(super) const SUBSCRIBE: &str = "/ringfeed.v1.FeedService/Subscribe";
 pub(super) const INGEST: &str = "/ringfeed.v1.FeedService/Ingest";
 
+/// Which server, and what it knows us by.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Target {
+    /// `host:port`.
+    pub authority: String,
+    /// `Bearer ..`.
+    pub bearer: Option<String>,
+}
+
 /// A connection to `host:port`.
 async fn connect(authority: &str) -> anyhow::Result<TcpStream> {
     let socket = TcpStream::connect(authority).await;

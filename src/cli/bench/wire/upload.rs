@@ -10,7 +10,7 @@ use h2::{
 use http::{HeaderMap, Method, Request, Uri, Version};
 use prost::Message as _;
 
-use super::{INGEST, connect};
+use super::{INGEST, Target, connect};
 use crate::proto::v1;
 
 /// A connection for uploads; it closes with the last of its clones.
@@ -18,11 +18,12 @@ use crate::proto::v1;
 pub(in crate::cli::bench) struct Uplink {
     sender: SendRequest<Bytes>,
     uri: Uri,
+    bearer: Option<String>,
 }
 
 impl Uplink {
-    pub(in crate::cli::bench) async fn open(authority: &str) -> anyhow::Result<Self> {
-        let socket = connect(authority).await?;
+    pub(in crate::cli::bench) async fn open(target: &Target) -> anyhow::Result<Self> {
+        let socket = connect(&target.authority).await?;
         let (sender, connection) = h2::client::Builder::new()
             .initial_window_size(1 << 20)
             .initial_connection_window_size(16 << 20)
@@ -35,21 +36,29 @@ impl Uplink {
         });
         let uri = Uri::builder()
             .scheme("http")
-            .authority(authority)
+            .authority(target.authority.as_str())
             .path_and_query(INGEST)
             .build()?;
-        Ok(Self { sender, uri })
+        let bearer = target.bearer.clone();
+        Ok(Self {
+            sender,
+            uri,
+            bearer,
+        })
     }
 
     /// Opens an Ingest call.
     pub(in crate::cli::bench) async fn call(&self) -> anyhow::Result<Call> {
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method(Method::POST)
             .version(Version::HTTP_2)
             .uri(self.uri.clone())
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(())?;
+            .header("te", "trailers");
+        if let Some(bearer) = &self.bearer {
+            request = request.header("authorization", bearer);
+        }
+        let request = request.body(())?;
         let mut sender = self.sender.clone().ready().await?;
         let (response, stream) = sender.send_request(request, false)?;
         Ok(Call { stream, response })
