@@ -101,6 +101,7 @@ export class Lane {
         this.fidelity = event.value.fidelity;
         return "all";
       case "keyInfo":
+      case "narrowed":
       case "reconnect":
         return "all";
       case undefined:

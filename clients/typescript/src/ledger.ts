@@ -103,6 +103,7 @@ export function feedOf(event: WireEvent): string {
     case "snapshot":
     case "gap":
     case "keyInfo":
+    case "narrowed":
       return event.value.feed;
     case "caughtUp":
       return event.value.next?.feed ?? "";
@@ -122,6 +123,7 @@ function places(event: WireEvent): boolean {
   switch (event.case) {
     case "modeChanged":
     case "keyInfo":
+    case "narrowed":
     case "reconnect":
       return false;
     case "heartbeat":

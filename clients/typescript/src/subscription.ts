@@ -19,6 +19,7 @@ import {
   GapReason,
   type Heartbeat,
   type KeyInfoUpdate,
+  type Narrowed,
   type Selector,
   SelectorSchema,
   type SnapshotBatch,
@@ -52,6 +53,8 @@ export type FeedEvent =
   | { kind: "heartbeat"; selector: string; heartbeat: Heartbeat }
   | { kind: "mode-changed"; selector: string; feed: string; fidelity: Fidelity | undefined }
   | { kind: "key-info"; selector: string; update: KeyInfoUpdate }
+  /** The caller's scopes do not reach as far as the selector: what is left of it. */
+  | { kind: "narrowed"; selector: string; narrowed: Narrowed }
   /** The first message of a stream came. */
   | { kind: "connected"; again: boolean }
   /** The stream broke; it goes on after the delay. */
@@ -312,6 +315,7 @@ function isProgress(event: SubscribeResponse["event"]): boolean {
     case "heartbeat":
     case "modeChanged":
     case "keyInfo":
+    case "narrowed":
     case "reconnect":
       return false;
     default:
@@ -358,6 +362,8 @@ function toEvent(selector: string, event: SubscribeResponse["event"], fresh: Fre
     }
     case "keyInfo":
       return { kind: "key-info", selector, update: event.value };
+    case "narrowed":
+      return { kind: "narrowed", selector, narrowed: event.value };
     default:
       return undefined;
   }
