@@ -12,7 +12,7 @@ STEPS := install fmt clippy tests-built rust proto clients grpc-web grafana
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
-.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web grafana proto-release clean
+.PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web grafana typescript page proto-release clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -20,10 +20,10 @@ help: ## List the targets
 demo: web ## Build, and see the product on real stock and sensor data until Ctrl-C
 	cargo run --release -- demo $(DEMO)
 
-web: ## Build the page, where there is one
-	@if [ -f web/package.json ] && command -v npm >/dev/null; \
-	then cd web && npm ci --no-audit --no-fund && npm run build; \
-	else echo "no page to build: the server shows its plain status page"; fi
+web: ## Build the page, for the server that is built after it
+	@if command -v npm >/dev/null; \
+	then $(STEP) web npm --prefix web run --silent install-and-build; \
+	else echo "no npm: the server shows its plain status page"; fi
 
 build: ## Build the server and the command line: target/release/ringfeed
 	@$(STEP) build cargo build --release
@@ -78,8 +78,18 @@ clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the command
 grpc-web: tests-built
 	@$(STEP) grpc-web npm --prefix $(COMPONENTS)/node test
 
+typescript: web # The client's own tests, and its package in a project of somebody else
+	@$(STEP) typescript npm --prefix clients/typescript test
+	@$(STEP) packed npm --prefix $(COMPONENTS)/typescript test
+
+page: web tests-built # The page in Chromium, against the server
+	@PAGE=1 $(STEP) install $(COMPONENTS)/install $(TOOLS)
+	@$(STEP) page npm --prefix $(COMPONENTS)/web test
+
 grafana: # Dashboards against Grafana's types, compose.yaml against the Compose schema
 	@$(STEP) grafana npm --prefix $(COMPONENTS)/grafana test
 
 clean: ## Remove what was built and installed
-	rm -rf target $(TOOLS) $(COMPONENTS)/node/node_modules $(COMPONENTS)/node/generated $(COMPONENTS)/grafana/node_modules
+	rm -rf target $(TOOLS) $(COMPONENTS)/*/node_modules $(COMPONENTS)/node/generated
+	rm -rf web/node_modules web/dist/assets web/dist/index.html
+	cd clients/typescript && rm -rf node_modules src/generated dist build

@@ -17,6 +17,7 @@ mod routes;
 mod seats;
 mod serve;
 mod tls;
+mod web;
 
 pub use around::Around;
 pub use config::{

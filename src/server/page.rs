@@ -1,4 +1,5 @@
-//! The plain status page: what there is, for a browser without anything else.
+//! The plain status page, for a browser without anything else; at `/status`, and at `/` while the
+//! server is built without the page of `web/`.
 
 use std::{fmt::Write as _, sync::Arc, time::Duration};
 
@@ -10,6 +11,7 @@ use axum::{
     routing::get,
 };
 
+use super::web;
 use crate::{
     hub::{Feed, Hub},
     layers::{Authenticator, Peer},
@@ -20,6 +22,13 @@ const STYLE: &str = "body{font:15px system-ui,sans-serif;margin:2rem auto;max-wi
     padding:0 1rem;color-scheme:light dark}table{border-collapse:collapse;width:100%}\
     th,td{text-align:right;padding:.3rem .6rem;border-bottom:1px solid #8884}\
     th:first-child,td:first-child{text-align:left}code{background:#8882;padding:.1rem .3rem}";
+/// The way to the page that shows values.
+const FULL_PAGE: &str = if web::is_built() {
+    "<p><a href='/'>Live values and charts</a>"
+} else {
+    "<p>For live values and charts, build the page and then the server: <code>make web</code>, \
+     <code>cargo build --release</code>."
+};
 /// Nothing but the page's own style runs or loads.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; \
     base-uri 'none'; form-action 'none'";
@@ -45,7 +54,13 @@ pub(super) fn router(
         authenticator,
         open: open.into(),
     };
-    Router::new().route("/", get(status)).with_state(shown)
+    let pages = Router::new().route("/status", get(status));
+    let pages = if web::is_built() {
+        pages
+    } else {
+        pages.route("/", get(status))
+    };
+    pages.with_state(shown).merge(web::router())
 }
 
 /// Shows the feeds that whoever asks may see.
@@ -102,7 +117,7 @@ fn render(shown: &Shown, body: &str) -> String {
          <meta http-equiv=refresh content={REFRESH_SECONDS}><style>{STYLE}</style>\
          <h1>ringfeed {version}</h1>{open}{body}\
          <p>Follow a feed: <code>ringfeed subscribe FEED</code>. Engine: {engine}. Times are UTC.</p>\
-         </html>",
+         {FULL_PAGE}</html>",
         version = env!("CARGO_PKG_VERSION"),
         engine = shown.hub.engine_name(),
     )

@@ -26,8 +26,8 @@ def busy(server, feeds):
     return server
 
 
-def test_the_page_shows_the_feeds_and_lets_nothing_foreign_run(busy):
-    status, headers, body = request(busy.address, "GET", "/")
+def test_the_status_page_shows_the_feeds_and_lets_nothing_foreign_run(busy):
+    status, headers, body = request(busy.address, "GET", "/status")
     assert status == 200 and headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "frame-ancestors 'none'" in headers["content-security-policy"]

@@ -1,0 +1,2 @@
+// The little of Node that consumer.ts names.
+declare const process: { argv: string[] };

@@ -1,0 +1,54 @@
+// The list of feeds, asked for every two seconds, and the payload kinds of their keys.
+import { ConnectError, type Feed, type Key, type RingfeedClient } from "@ringfeed/client";
+import type { FeedView } from "../protocol.js";
+import { feed } from "./read.js";
+
+const EVERY_MILLIS = 2_000;
+/** Keys that are looked at for their kinds. */
+const LOOKED_AT = 100;
+
+export class Feeds {
+  all: FeedView[] = [];
+  version = 0;
+  private readonly kinds = new Map<string, { keys: bigint; epoch: bigint; found: Key[] }>();
+  private client: RingfeedClient | undefined;
+  private changed = () => {};
+
+  constructor(private readonly failed: (error: ConnectError) => void) {}
+
+  start(client: RingfeedClient, changed: () => void): void {
+    this.client = client;
+    this.changed = changed;
+    void this.refresh();
+    setInterval(() => void this.refresh(), EVERY_MILLIS);
+  }
+
+  async refresh(): Promise<void> {
+    const client = this.client;
+    if (!client) return;
+    try {
+      const found: Feed[] = [];
+      for (let pageToken = ""; ; ) {
+        const page = await client.catalog.listFeeds({ pageToken }, { timeoutMs: 5_000 });
+        found.push(...page.feeds);
+        pageToken = page.nextPageToken;
+        if (!pageToken) break;
+      }
+      this.all = await Promise.all(found.map(async (one) => feed(one, await this.keys(client, one))));
+      this.version += 1;
+      this.changed();
+    } catch (error) {
+      this.failed(ConnectError.from(error));
+    }
+  }
+
+  /** Asked for again when the feed has more keys than then. */
+  private async keys(client: RingfeedClient, of: Feed): Promise<Key[]> {
+    const known = this.kinds.get(of.name);
+    const enough = known && (known.keys === of.keys || known.keys >= LOOKED_AT);
+    if (enough && known.epoch === of.epoch) return known.found;
+    const { keys } = await client.catalog.listKeys({ feed: of.name, pageSize: LOOKED_AT }, { timeoutMs: 5_000 });
+    this.kinds.set(of.name, { keys: of.keys, epoch: of.epoch, found: keys });
+    return keys;
+  }
+}
