@@ -47,7 +47,7 @@ pub use self::{
     end::{End, EndedBy},
     flags::{FeatureFlags, Flags},
     load::{LoadLayer, LoadLimits},
-    peer::{Peer, Security},
+    peer::{Peer, Places, Security},
     rate_limit::{Limited, Quota, RateLimitLayer, RateLimits, Rates},
     request_context::{RequestContextLayer, Trusted},
     rpc::{Kind, Needs, RPCS, Rpc},

@@ -41,6 +41,7 @@ fn peer() -> Peer {
         security: Security::Plaintext,
         certificate: None,
         leaving: CancellationToken::new(),
+        places: crate::layers::Places::default(),
     }
 }
 

@@ -71,6 +71,7 @@ mod tests {
             security: Security::Plaintext,
             certificate: certificate.map(Into::into),
             leaving: CancellationToken::new(),
+            places: crate::layers::Places::default(),
         }
     }
 

@@ -397,7 +397,7 @@ pub fn count_auth_reload(source: &'static str, result: &'static str) {
     counter!("ringfeed_auth_reloads_total", "source" => source, "result" => result).increment(1);
 }
 
-/// `quota`: `calls`, `records`, `bytes` or `streams`.
+/// `quota`: `calls`, `records`, `bytes`, `streams` or `connections`.
 pub fn count_rate_limited(quota: &'static str) {
     counter!("ringfeed_rate_limited_total", "quota" => quota).increment(1);
 }

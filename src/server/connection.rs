@@ -157,6 +157,7 @@ fn peer(
         security,
         certificate,
         leaving,
+        places: crate::layers::Places::default(),
     }
 }
 

@@ -103,6 +103,7 @@ impl Bed {
             security: Security::Plaintext,
             certificate: None,
             leaving: CancellationToken::new(),
+            places: ringfeed::layers::Places::default(),
         });
         Call {
             say: Some(say),
@@ -215,6 +216,7 @@ fn around(token: NewToken) -> Around {
         records_per_second: 1_000_000_000,
         bytes_per_second: 1 << 40,
         streams: 1_000,
+        connections: 1_000_000,
     };
     let authenticator = Authenticator::new(AuthOptions {
         token_file: Some(file),

@@ -55,6 +55,7 @@ fn peer(address: &str, certificate: Option<&str>) -> Peer {
         security: Security::Tls,
         certificate: certificate.map(Into::into),
         leaving: CancellationToken::new(),
+        places: crate::layers::Places::default(),
     }
 }
 

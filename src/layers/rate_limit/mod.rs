@@ -24,6 +24,7 @@ use futures_util::future::Either;
 use http::{Request, Response};
 use tower::{Layer, Service};
 
+pub(super) use self::quota::OpenConnection;
 pub use self::quota::{Limited, Quota};
 use self::{quota::OpenStream, subject::Subject, subjects::Subjects};
 use super::{Call, watched::Watched};
@@ -42,6 +43,9 @@ pub struct Rates {
     pub bytes_per_second: u64,
     /// Open at the same time.
     pub streams: u32,
+    /// Open at the same time, over which calls of the principal came. Those of an address are the
+    /// listener's matter.
+    pub connections: u32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -101,6 +105,9 @@ impl Limiter {
         let peer = call.peer.as_ref().map(|peer| peer.address.ip());
         let quota = Quota::new(self.principal(call.principal()), self.peer(peer));
         call.limit(quota.clone());
+        if let Some(peer) = &call.peer {
+            quota.connect(&call.principal(), peer)?;
+        }
         quota.take_call()?;
         let streams = call.rpc.is_stream().then(|| quota.open_stream());
         streams.transpose()

@@ -8,8 +8,9 @@ use tonic::Status;
 use super::subject::{Limit, Subject};
 use crate::{
     errors::{Answer, Reason},
-    layers::watched::Watcher,
+    layers::{Peer, watched::Watcher},
     metrics,
+    model::Principal,
 };
 
 /// The quotas of a call; without any it may take what it wants.
@@ -33,6 +34,10 @@ pub struct Limited {
 pub(super) struct OpenStream {
     counted: Vec<Arc<Subject>>,
 }
+
+/// A connection over which a principal called. It counts until this is dropped.
+#[derive(Debug)]
+pub(in crate::layers) struct OpenConnection(Arc<Subject>);
 
 impl Quota {
     pub(super) fn new(principal: Option<Arc<Subject>>, peer: Option<Arc<Subject>>) -> Self {
@@ -77,6 +82,23 @@ impl Quota {
             open.counted.push(Arc::clone(subject));
         }
         Ok(open)
+    }
+
+    /// Counts the connection as one of the principal's, once.
+    pub(super) fn connect(&self, principal: &Principal, peer: &Peer) -> Result<(), Limited> {
+        let Some(subject) = self.principal.as_ref().filter(|of| of.has_connections()) else {
+            return Ok(());
+        };
+        let mut places = peer.places.0.lock();
+        if places.iter().any(|(known, _)| known == principal) {
+            return Ok(());
+        }
+        if !subject.open_connection() {
+            return Err(Limited::new(Limit::Connections, subject, None));
+        }
+        let open = OpenConnection(Arc::clone(subject));
+        places.push((Arc::clone(principal), open));
+        Ok(())
     }
 
     /// When one of the buckets has no room, the others get back what they gave.
@@ -127,7 +149,7 @@ impl Limited {
         let allowed = self.subject.allowed(limit);
         let what = format!("{limit}: {allowed}");
         let reason = match limit {
-            Limit::Streams => Reason::StreamLimit,
+            Limit::Streams | Limit::Connections => Reason::StreamLimit,
             Limit::Calls | Limit::Records | Limit::Bytes => Reason::RateLimited,
         };
         let message = format!("{limit} of {name}: {allowed} are allowed");
@@ -136,6 +158,12 @@ impl Limited {
             Some(wait) => answer.retry_after(wait).status(),
             None => answer.status(),
         }
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.close_connection();
     }
 }
 

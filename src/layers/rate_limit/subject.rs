@@ -15,6 +15,7 @@ pub(super) enum Limit {
     Records,
     Bytes,
     Streams,
+    Connections,
 }
 
 #[derive(Debug)]
@@ -27,6 +28,9 @@ pub(super) struct Subject {
     /// 0: as many as it wants.
     max_streams: u32,
     streams: AtomicU32,
+    /// 0: as many as it wants.
+    max_connections: u32,
+    connections: AtomicU32,
 }
 
 impl Limit {
@@ -37,6 +41,7 @@ impl Limit {
             Self::Records => "records",
             Self::Bytes => "bytes",
             Self::Streams => "streams",
+            Self::Connections => "connections",
         }
     }
 }
@@ -48,6 +53,7 @@ impl fmt::Display for Limit {
             Self::Records => "records per second",
             Self::Bytes => "bytes per second",
             Self::Streams => "open streams",
+            Self::Connections => "connections",
         })
     }
 }
@@ -61,6 +67,8 @@ impl Subject {
             bytes: Bucket::new(rates.bytes_per_second),
             max_streams: rates.streams,
             streams: AtomicU32::new(0),
+            max_connections: rates.connections,
+            connections: AtomicU32::new(0),
         }
     }
 
@@ -73,6 +81,7 @@ impl Subject {
         let rate = || self.bucket(limit).map_or(0, Bucket::per_second);
         match limit {
             Limit::Streams => self.max_streams.into(),
+            Limit::Connections => self.max_connections.into(),
             Limit::Calls | Limit::Records | Limit::Bytes => rate(),
         }
     }
@@ -94,17 +103,24 @@ impl Subject {
 
     /// Whether there was room for one more stream. It has to be closed.
     pub(super) fn open_stream(&self) -> bool {
-        if self.max_streams == 0 {
-            return true;
-        }
-        let room = |open: u32| (open < self.max_streams).then_some(open + 1);
-        self.streams.fetch_update(Relaxed, Relaxed, room).is_ok()
+        is_room(&self.streams, self.max_streams)
     }
 
     pub(super) fn close_stream(&self) {
-        if self.max_streams > 0 {
-            self.streams.fetch_sub(1, Relaxed);
-        }
+        self.streams.fetch_sub(1, Relaxed);
+    }
+
+    pub(super) fn has_connections(&self) -> bool {
+        self.max_connections > 0
+    }
+
+    /// Whether there was room for one more connection. It has to be closed.
+    pub(super) fn open_connection(&self) -> bool {
+        is_room(&self.connections, self.max_connections)
+    }
+
+    pub(super) fn close_connection(&self) {
+        self.connections.fetch_sub(1, Relaxed);
     }
 
     /// Whether forgetting it changes nothing, where nobody holds it.
@@ -118,7 +134,13 @@ impl Subject {
             Limit::Calls => self.calls.as_ref(),
             Limit::Records => self.records.as_ref(),
             Limit::Bytes => self.bytes.as_ref(),
-            Limit::Streams => None,
+            Limit::Streams | Limit::Connections => None,
         }
     }
+}
+
+/// Takes a place where there is one.
+fn is_room(taken: &AtomicU32, max: u32) -> bool {
+    let room = |open: u32| (max == 0 || open < max).then_some(open.saturating_add(1));
+    taken.fetch_update(Relaxed, Relaxed, room).is_ok()
 }

@@ -37,12 +37,23 @@ impl Bed {
 
     /// The status, and the body that keeps a stream open.
     fn ask(&self, path: &'static str, who: &str, address: &str) -> (Status, Body) {
+        self.ask_over(path, who, address, crate::layers::Places::default())
+    }
+
+    fn ask_over(
+        &self,
+        path: &'static str,
+        who: &str,
+        address: &str,
+        places: crate::layers::Places,
+    ) -> (Status, Body) {
         let mut call = Call::new(Rpc::of_path(path), "");
         call.peer = Some(Peer {
             address: SocketAddr::new(address.parse().unwrap(), 1),
             security: Security::Plaintext,
             certificate: None,
             leaving: tokio_util::sync::CancellationToken::new(),
+            places,
         });
         call.identify(Caller {
             principal: who.into(),
@@ -140,6 +151,29 @@ async fn a_stream_counts_until_its_body_is_gone() {
     assert_eq!(ask("me").0.code(), Code::ResourceExhausted);
     drop(body);
     assert_eq!(ask("me").0.code(), Code::Ok);
+}
+
+#[tokio::test]
+async fn a_principal_has_so_many_connections_and_each_counts_once() {
+    let bed = Bed::of_principals(Rates {
+        connections: 2,
+        ..Rates::default()
+    });
+    let [first, second, third] = [(); 3].map(|()| crate::layers::Places::default());
+    let ask =
+        |who, over: &crate::layers::Places| bed.ask_over(UNARY, who, "10.0.0.1", over.clone()).0;
+    for over in [&first, &second, &first, &second] {
+        assert_eq!(ask("me", over).code(), Code::Ok);
+    }
+    let refused = ask("me", &third);
+    assert_eq!(reason_of(&refused), Some(Reason::StreamLimit));
+    assert_eq!(
+        refused.message(),
+        "connections of principal me: 2 are allowed"
+    );
+    assert_eq!(ask("other", &third).code(), Code::Ok);
+    drop(first);
+    assert_eq!(ask("me", &third).code(), Code::Ok);
 }
 
 #[tokio::test(start_paused = true)]

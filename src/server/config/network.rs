@@ -113,6 +113,7 @@ impl From<&RateConfig> for Rates {
             records_per_second: config.records_per_second,
             bytes_per_second: config.bytes_per_second.0,
             streams: config.streams,
+            connections: config.connections,
         }
     }
 }
