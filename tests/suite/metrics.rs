@@ -1,7 +1,8 @@
 //! What the scrape says is what was done, to the record.
 
 use bytes::Bytes;
-use ringfeed::proto::v1::{SubscribeRequest, start::From};
+use prost::Message as _;
+use ringfeed::proto::v1::{self, SubscribeRequest, start::From};
 
 use crate::harness::{
     Follow, MIB, Server, exact, feed_exists, number, numbered, one, plain, read_from, read_to_now,
@@ -23,19 +24,23 @@ async fn counters_and_gauges_are_exact() {
     let hundred: Vec<Bytes> = (0..100)
         .map(|n| number(["a", "b"][(n % 2) as usize], n))
         .collect();
-    upload(&mut feeds, vec![numbered(FEED, "p", 1, hundred.clone())])
-        .await
-        .unwrap();
-    let half = hundred[..50].to_vec();
-    let again = upload(&mut feeds, vec![numbered(FEED, "p", 1, half)]).await;
+    let mut received = 0;
+    // With the head that gRPC puts in front.
+    let mut sent = |request: v1::IngestRequest| {
+        received += request.encoded_len() + 5;
+        vec![request]
+    };
+    let first = sent(numbered(FEED, "p", 1, hundred.clone()));
+    upload(&mut feeds, first).await.unwrap();
+    let half = sent(numbered(FEED, "p", 1, hundred[..50].to_vec()));
+    let again = upload(&mut feeds, half).await;
     assert_eq!(exact(&again.unwrap()), (0, 50, 0));
     let [no_key, nan] = refusals(1);
-    let bad = plain(FEED, vec![no_key.clone(), nan, no_key]);
-    let refused = upload(&mut feeds, vec![bad]).await.unwrap();
+    let bad = sent(plain(FEED, vec![no_key.clone(), nan, no_key]));
+    let refused = upload(&mut feeds, bad).await.unwrap();
     assert_eq!(exact(&refused), (0, 0, 3));
-    upload(&mut feeds, vec![numbered(FEED, "p", 999, hundred)])
-        .await
-        .unwrap_err();
+    let beyond = sent(numbered(FEED, "p", 999, hundred));
+    upload(&mut feeds, beyond).await.unwrap_err();
     let all = read_to_now(&mut feeds, FEED).await;
     assert_eq!(all.records.len(), 100);
     read_from(&mut feeds, FEED, 90).await;
@@ -70,6 +75,9 @@ async fn counters_and_gauges_are_exact() {
     let rpc =
         |name: &str, rpc: &str, label: &str| scrape.get(name, &[&format!("rpc=\"{rpc}\""), label]);
     assert_eq!(rpc("ringfeed_rpc_started_total", "Ingest", ""), 4.0);
+    let came_in = |what: &str| rpc(&format!("ringfeed_rpc_received_{what}_total"), "Ingest", "");
+    assert_eq!(came_in("messages"), 4.0);
+    assert_eq!(came_in("bytes"), received as f64);
     let handled = "ringfeed_rpc_handled_total";
     assert_eq!(rpc(handled, "Ingest", "code=\"OK\""), 3.0);
     assert_eq!(rpc(handled, "Ingest", "code=\"FAILED_PRECONDITION\""), 1.0);
