@@ -58,8 +58,7 @@ class Account:
             self.records.append(data)
             self.latest[data["key"]] = data
         elif name == "covered":
-            assert int(data["from"]) <= self.next <= int(data["to"]), (self.next, data)
-            self.next = int(data["to"])
+            self._settle(int(data["from"]), int(data["to"]))
         elif name == "gap":
             self._settle(int(data["from"]), int(data["to"]))
             self.gaps.append(data)

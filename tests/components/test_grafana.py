@@ -189,7 +189,7 @@ def test_what_values_asks_for_is_there(server, feeds):
     early = {"interval": "7d", "__from": "2000-01-01T00:00:00Z"}
     chosen = [
         {"feed": "prices", "key": "AAPL"} | early,
-        {"feed": "sensors", "key": "alamosa.air_temperature"} | early,
+        {"feed": "sensors", "key": "alamosa.air_temp"} | early,
     ]
     for panel in values["panels"]:
         for target in panel["targets"]:
@@ -326,7 +326,7 @@ def test_every_query_shows_something_of_the_demo(demo):
     running, prometheus, channel = demo
     missing = queries() | variable_queries()
     recorded = {rule["record"]: rule["record"] for rule in rules("recording.yml")}
-    # Of callers that are turned away there are none: it asks nobody who they are.
+    # Of callers that are turned away there are none: it asks nobody who they are. test_alerts has some.
     recorded.pop("instance_code:ringfeed_auth_failures:rate5m")
     missing |= recorded
     assert len(missing) > 80

@@ -6,12 +6,15 @@ import http.client
 import json
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
 import threading
 import time
+from datetime import datetime, timezone
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import pytest
 from harness import BINARY, MIB, ROOT, Server, batch, create_small, fill, reading, readings, upload
@@ -20,7 +23,6 @@ from sse import Account, Events
 
 STOCKS = ROOT / "fixtures" / "market_us_stocks_daily.csv"
 SECONDS = 60
-DAY = "T00:00:00.000000000Z"
 
 
 def get(server, path, **headers):
@@ -98,6 +100,12 @@ def rows():
     return by_stock
 
 
+def began(row):
+    """When the day of a row began where it was traded."""
+    day = datetime.fromisoformat(row["date"]).replace(tzinfo=ZoneInfo("America/New_York"))
+    return day.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000000000Z")
+
+
 def test_the_latest_values_are_those_of_the_file(stocks):
     body = found(stocks, "/v1/feeds/prices/latest")
     assert (body["feed"], body["as_of"]) == ("prices", found(stocks, "/v1/feeds/prices")["next"])
@@ -105,7 +113,7 @@ def test_the_latest_values_are_those_of_the_file(stocks):
     assert told.keys() == rows().keys()
     for key, bars in rows().items():
         last = bars[-1]
-        assert told[key]["start"] == last["date"] + DAY
+        assert told[key]["start"] == began(last)
         for figure in ("open", "high", "low", "close", "volume"):
             assert told[key][figure] == last[figure], (key, figure)
     some = found(stocks, "/v1/feeds/prices/latest?key=AAPL&key=G*&not_key=GE*")
@@ -137,14 +145,13 @@ def test_bars_are_made_of_what_the_ring_has(stocks):
     made = [bar["bar"] for bar in body["bars"]]
     by_start = collections.defaultdict(list)
     for row in whole:
-        by_start[max(start for start in starts if start <= row["date"] + DAY)].append(row)
+        by_start[max(start for start in starts if start <= began(row))].append(row)
     for bar in made:
         days = by_start[bar["start"]]
         assert bar["open"] == days[0]["open"] and bar["close"] == days[-1]["close"]
         assert Decimal(bar["high"]) == max(Decimal(day["high"]) for day in days)
         assert Decimal(bar["low"]) == min(Decimal(day["low"]) for day in days)
         assert Decimal(bar["volume"]) == sum(Decimal(day["volume"]) for day in days)
-    assert body["bars"][-1]["view"]["complete"] is False
     middle = starts[len(starts) // 2]
     path = f"/v1/feeds/prices/bars?key=AAPL&interval=30d&from={middle}"
     assert [bar["bar"] for bar in found(stocks, path)["bars"]] == made[len(made) // 2 :]
@@ -157,7 +164,10 @@ def test_a_late_reading_changes_its_bar_and_does_not_make_another(server, feeds)
     times = [(0, 1.0), (1, 3.0), (70, 5.0), (30, 8.0)]
     records = [reading("a", value, event_time_unix_nanos=at * second) for at, value in times]
     upload(feeds, batch("plant", records))
-    bars = found(server, "/v1/feeds/plant/bars?interval=1m")["bars"]
+    upload(feeds, batch("plant", [reading("b", 1.0)]))
+    *bars, of_b = found(server, "/v1/feeds/plant/bars?interval=1d")["bars"]
+    assert (of_b["key"], of_b["view"]["complete"]) == ("b", False), "it is in progress"
+    bars = found(server, "/v1/feeds/plant/bars?interval=1m&key=a")["bars"]
     assert [(bar["reading_bar"]["start"], bar["reading_bar"]["mean"]) for bar in bars] == [
         ("1970-01-01T00:00:00.000000000Z", 4.0),
         ("1970-01-01T00:01:00.000000000Z", 5.0),
@@ -277,13 +287,15 @@ class Uploads(threading.Thread):
         self.join()
 
 
-def cut_reads(server, path, account, pieces, seed):
-    """Reads the feed over connections that are cut anywhere, and goes on by Last-Event-ID. Whatever
-    of an event is there when it is cut does not count."""
-    dice = random.Random(seed)
+def cut_reads(server, path, account, enough):
+    """Reads the feed over connections that are cut anywhere, and goes on by Last-Event-ID, until it
+    is enough. Whatever of an event is there when it is cut does not count."""
+    seed = random.randrange(1 << 30)
     print(f"seed {seed}")
-    events = Events()
-    for _ in range(pieces):
+    dice = random.Random(seed)
+    events, connections = Events(), 0
+    while not enough(account):
+        connections += 1
         events.rest = b""
         events._id, events._name, events._data = None, "", []
         with socket.create_connection(server.address.split(":"), timeout=SECONDS) as connection:
@@ -294,20 +306,22 @@ def cut_reads(server, path, account, pieces, seed):
             assert b" 200 " in answer.readline()
             while answer.readline().strip():
                 pass
-            left = dice.choice([10, 300, 5_000, 200_000])
-            while left > 0 and (piece := answer.read1(min(left, 4_096))):
+            left = dice.choice([10, 300, 5_000, 50_000])
+            while left > 0 and not enough(account) and (piece := answer.read1(min(left, 4_096))):
                 left -= len(piece)
                 for event in events.feed(piece):
                     account.take(*event)
+    return connections
 
 
 def test_a_cut_anywhere_goes_on_by_the_last_event_id_without_loss_or_double(server, feeds):
     upload(feeds, batch("plant", readings(1)))
     account = Account(0)
-    with Uploads(server, "plant"):
-        cut_reads(server, "/v1/feeds/plant/live?from=earliest", account, 60, random.randrange(1 << 30))
-    assert account.next > 100 and account.gaps == []
-    assert account.offsets == list(range(account.next))
+    with Uploads(server, "plant") as uploads:
+        path = "/v1/feeds/plant/live?from=earliest"
+        connections = cut_reads(server, path, account, lambda a: a.next > 5_000)
+        assert uploads.count > 0 and connections > 10
+    assert account.gaps == [] and account.offsets == list(range(account.next))
 
 
 def test_a_filtered_feed_goes_on_where_it_was_cut(server, feeds):
@@ -315,9 +329,8 @@ def test_a_filtered_feed_goes_on_where_it_was_cut(server, feeds):
     upload(feeds, batch("plant", records))
     account = Account(0)
     path = "/v1/feeds/plant/live?key=k3&from=earliest"
-    cut_reads(server, path, account, 40, random.randrange(1 << 30))
-    offsets = [n for n in range(2_000) if n % 7 == 3]
-    assert account.offsets == offsets[: len(account.offsets)] and account.records
+    connections = cut_reads(server, path, account, lambda a: a.next == 2_000)
+    assert account.offsets == list(range(3, 2_000, 7)) and connections > 3
 
 
 def test_a_killed_server_is_gone_on_from(server, feeds):
@@ -446,19 +459,20 @@ def resident(server):
 def test_a_curl_that_stands_still_costs_bounded_memory(server, feeds, catalog):
     create_small(catalog, "small")
     fill(feeds, "small", megabytes=4)
-    curls = [Curl(server, "/v1/feeds/small/live?from=earliest") for _ in range(10)]
+    curls = [Curl(server, "/v1/feeds/small/live?from=earliest") for _ in range(20)]
     try:
         for curl in curls:
             next(iter(curl))
             curl.process.send_signal(signal.SIGSTOP)
         before = resident(server)
         fill(feeds, "small", megabytes=100)
-        assert resident(server) - before < 48 * MIB
+        # Of 2 GB that they do not read. The store's own caches take part of it.
+        assert resident(server) - before < 192 * MIB
         account = Account()
         for curl in curls:
             curl.process.send_signal(signal.SIGCONT)
-        curls[0].until(account, lambda a: "caught_up" in a.names)
-        assert [gap["reason"] for gap in account.gaps] == ["EVICTED"]
+        curls[0].until(account, lambda a: a.gaps and a.names[-1] == "caught_up")
+        assert {gap["reason"] for gap in account.gaps} == {"EVICTED"}
     finally:
         for curl in curls:
             curl.process.send_signal(signal.SIGCONT)
@@ -483,7 +497,7 @@ def guarded(tmp_path):
         command += ["--expires", "1d", "--file", file, "--output", out]
         subprocess.run(command, env=clean, check=True, capture_output=True)
         tokens[principal] = out.read_text().strip()
-    settings = {"RINGFEED_AUTH__TOKEN_FILE": str(file), "RINGFEED_FEEDS__AUTO_CREATE": "true"}
+    settings = {"RINGFEED_AUTH__TOKEN_FILE": str(file)}
     with Server(tmp_path / "data", **settings) as server:
         server.tokens, server.token_file = tokens, file
         with server.channel() as channel:
@@ -547,7 +561,7 @@ def test_a_revoked_token_ends_its_stream_and_a_new_one_goes_on(guarded):
     assert [name for name, _ in events][-2:] == ["reconnect", "failure"]
     assert events[-1][1]["error"]["reason"] == "TOKEN_REVOKED"
     status, _, error = refused(guarded, "/v1/feeds/plant/live", authorization=flag[15:])
-    assert (status, error["reason"]) == (401, "TOKEN_REVOKED")
+    assert (status, error["reason"]) == (401, "INVALID_TOKEN")
     flags = ["-H", f"Authorization: Bearer {guarded.tokens['all']}", "-H", f"Last-Event-ID: {last}"]
     with Curl(guarded, "/v1/feeds/plant/live", *flags) as curl:
         curl.until(Account(2), lambda a: "caught_up" in a.names)
@@ -569,6 +583,17 @@ def test_the_same_limits_hold(tmp_path):
         assert limited and limited[0][1]["error"]["reason"] == "RATE_LIMITED"
         assert int(limited[0][0]["retry-after"]) >= 1
         assert limited[0][1]["error"]["retry_after_seconds"] > 0
+
+
+def test_a_peer_is_the_one_that_asked(tmp_path):
+    with Server(tmp_path / "data", RINGFEED_LIMITS__PER_PEER__STREAMS="1") as server:
+        with server.channel() as channel:
+            upload(server.feeds(channel), batch("plant", readings(1)))
+        with Curl(server, "/v1/feeds/plant/live") as curl:
+            curl.until(Account(), lambda a: "caught_up" in a.names)
+            status, _, error = refused(server, "/v1/feeds/plant/live")
+            assert (status, error["reason"]) == (429, "STREAM_LIMIT")
+            assert "127.0.0.1" in error["message"]
 
 
 def test_pages_of_other_origins_read_it_only_where_they_are_listed(tmp_path):
@@ -593,3 +618,18 @@ def test_metrics_count_it_as_the_calls_it_is(server, feeds):
         connection.request("GET", "/metrics")
         text = connection.getresponse().read().decode()
     assert line in text, [l for l in text.splitlines() if "Subscribe" in l]
+
+
+def test_the_commands_of_the_documentation_work(stocks, feeds):
+    upload(feeds, batch("sensors", readings(1)))
+    text = (ROOT / "docs" / "http.md").read_text()
+    (block,) = re.findall(r"^```sh\n(.*?)^```", text, re.M | re.S)
+    for line in block.splitlines():
+        command = line.replace("127.0.0.1:50051", stocks.address)
+        if line.endswith("/live"):
+            with subprocess.Popen(command.split(), stdout=subprocess.PIPE, text=True) as curl:
+                assert any(part == "event: caught_up\n" for part in curl.stdout)
+                curl.kill()
+        else:
+            ran = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+            assert json.loads(ran.stdout).keys() & {"feeds", "records", "bars"}, line

@@ -36,7 +36,7 @@ pub(super) async fn bars(
         interval.ok_or_else(|| invalid("interval", "is missing; write for instance 1m"))?;
     let from: Option<FromPlace> = asked.parsed("from")?;
     let from = from.map_or(From::Earliest(v1::Earliest {}), |FromPlace(from)| from);
-    let mut found = Found::new(feed.clone(), asked.time("to")?);
+    let mut found = Found::new(feed.clone(), &from, asked.time("to")?);
     let end = v1::End {
         at: Some(At::Now(v1::Now {})),
     };
@@ -63,6 +63,9 @@ type Identity = (UnixNanos, String, i32, Option<u32>);
 struct Found {
     feed: String,
     epoch: u64,
+    /// Bars that end then or earlier are not wanted: behind the first record of that time there can be
+    /// records of earlier ones.
+    from: Option<UnixNanos>,
     /// Bars that start then or later are not wanted.
     to: Option<UnixNanos>,
     bars: BTreeMap<Identity, v1::ViewBar>,
@@ -71,10 +74,22 @@ struct Found {
 }
 
 impl Found {
-    fn new(feed: String, to: Option<UnixNanos>) -> Self {
+    fn new(feed: String, from: &From, to: Option<UnixNanos>) -> Self {
+        let by_event = |time: &&v1::TimeStart| time.clock() != v1::Clock::Ingest;
+        let from = match from {
+            From::Time(time) => Some(time).filter(by_event).map(|time| time.unix_nanos),
+            From::Offset(_)
+            | From::Cursor(_)
+            | From::Earliest(_)
+            | From::New(_)
+            | From::LastPerKey(_)
+            | From::Snapshot(_)
+            | From::NamedCursor(_) => None,
+        };
         Self {
             feed,
             epoch: 0,
+            from,
             to,
             bars: BTreeMap::new(),
             gaps: vec![],
@@ -111,15 +126,27 @@ impl Found {
     }
 
     fn bar(&mut self, bar: v1::ViewBar) {
-        let of_prices = bar.bar.as_ref().and_then(|bar| bar.start_unix_nanos);
-        let of_readings = bar.reading.as_ref().map(|bar| bar.start_unix_nanos);
-        let channel = bar.reading.as_ref().and_then(|bar| bar.channel);
-        if let Some(start) = of_prices.or(of_readings)
-            && self.to.is_none_or(|to| start < to)
-        {
+        let Some((start, interval)) = span(&bar) else {
+            return;
+        };
+        let wanted = self
+            .from
+            .is_none_or(|from| start.saturating_add(interval) > from)
+            && self.to.is_none_or(|to| start < to);
+        if wanted {
+            let channel = bar.reading.as_ref().and_then(|bar| bar.channel);
             let identity = (start, bar.key.clone(), bar.source, channel);
             self.bars.insert(identity, bar);
         }
+    }
+}
+
+/// Start and length, nanoseconds.
+fn span(bar: &v1::ViewBar) -> Option<(UnixNanos, i64)> {
+    match (&bar.bar, &bar.reading) {
+        (Some(bar), _) => Some((bar.start_unix_nanos?, bar.interval_nanos?)),
+        (None, Some(bar)) => Some((bar.start_unix_nanos, bar.interval_nanos)),
+        (None, None) => None,
     }
 }
 

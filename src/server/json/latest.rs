@@ -98,7 +98,7 @@ fn pieces(
         while let Piece::Records(batch) = piece {
             let at = batch.as_of.unwrap_or_default();
             for bytes in batch.records {
-                let value = record_value(&at, bytes)?;
+                let (_, value) = record_value(&at, bytes)?;
                 let _infallible = write!(text, "{separator}{value}");
                 separator = ",\n";
             }
@@ -134,7 +134,9 @@ pub(super) async fn event(
     Ok(None)
 }
 
-pub(super) fn record_value(at: &v1::Cursor, bytes: Bytes) -> Result<Value, Status> {
+/// The record's offset, and the record with its feed.
+pub(super) fn record_value(at: &v1::Cursor, bytes: Bytes) -> Result<(u64, Value), Status> {
     let record = v1::Record::decode(bytes).map_err(|error| Status::internal(error.to_string()))?;
-    Ok(placed_record(&at.feed, at.epoch, &record))
+    let value = placed_record(&at.feed, at.epoch, &record);
+    Ok((record.offset, value))
 }

@@ -142,7 +142,7 @@ enum Ids {
 }
 
 /// Writes what a stream says as events.
-struct Teller {
+pub(super) struct Teller {
     ids: Ids,
     /// What `ids` are once the stream has caught up.
     later: Ids,
@@ -150,7 +150,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn new(from: &From, fidelity: Option<&v1::Fidelity>) -> Self {
+    pub(super) fn new(from: &From, fidelity: Option<&v1::Fidelity>) -> Self {
         let later = match fidelity {
             None => Ids::Each,
             Some(_) => Ids::Batches,
@@ -171,11 +171,11 @@ impl Teller {
         }
     }
 
-    fn taken(&mut self) -> Bytes {
+    pub(super) fn taken(&mut self) -> Bytes {
         Bytes::from(std::mem::take(&mut self.text))
     }
 
-    fn tell(&mut self, event: Event) -> Result<(), Status> {
+    pub(super) fn tell(&mut self, event: Event) -> Result<(), Status> {
         match event {
             Event::Records(batch) => self.records(batch)?,
             Event::Bars(batch) => self.bars(&batch),
@@ -220,30 +220,26 @@ impl Teller {
         Ok(())
     }
 
+    /// Where each record can be gone on from, what is left out between two is told between them.
     fn records(&mut self, batch: v1::RecordBatch) -> Result<(), Status> {
         let covers = batch.covers.unwrap_or_default();
-        let at = v1::Cursor {
+        let mut at = v1::Cursor {
             feed: batch.feed,
             epoch: batch.epoch,
-            offset: covers.to,
+            offset: covers.from,
         };
-        let mut told = 0;
         for bytes in batch.records {
-            let value = record_value(&at, bytes)?;
-            let offset = value.get("offset").and_then(Value::as_str);
-            let offset = offset.and_then(|offset| offset.parse::<u64>().ok());
-            let behind = offset
-                .filter(|_| self.ids == Ids::Each)
-                .map(|offset| Place {
-                    epoch: at.epoch,
-                    offset: offset + 1,
-                });
+            let (offset, value) = record_value(&at, bytes)?;
+            let behind = if self.ids == Ids::Each {
+                self.covered(&at, offset);
+                at.offset = offset + 1;
+                Some(Place::from(&at))
+            } else {
+                None
+            };
             self.write(behind, "", &value);
-            told += 1;
         }
-        if self.ids != Ids::Each || told != covers.to.saturating_sub(covers.from) {
-            self.covered(&at, covers);
-        }
+        self.covered(&at, covers.to);
         Ok(())
     }
 
@@ -256,17 +252,15 @@ impl Teller {
         let at = v1::Cursor {
             feed: batch.feed.clone(),
             epoch: batch.epoch,
-            offset: covers.to,
+            offset: covers.from,
         };
-        if covers.to > covers.from {
-            self.covered(&at, covers);
-        }
+        self.covered(&at, covers.to);
     }
 
     fn snapshot(&mut self, batch: v1::SnapshotBatch) -> Result<(), Status> {
         let at = batch.as_of.unwrap_or_default();
         for bytes in batch.records {
-            let mut value = record_value(&at, bytes)?;
+            let (_, mut value) = record_value(&at, bytes)?;
             if let Some(object) = value.as_object_mut() {
                 object.insert("snapshot".to_owned(), true.into());
             }
@@ -275,12 +269,18 @@ impl Teller {
         Ok(())
     }
 
-    /// Says which offsets a batch settled, where its records do not say it themselves.
-    fn covered(&mut self, at: &v1::Cursor, covers: v1::OffsetRange) {
-        let mut fields = of_feed(&at.feed, at.epoch);
-        fields.set("from", covers.from.to_string());
-        fields.set("to", covers.to.to_string());
-        self.write(Some(at.into()), "covered", &fields.into());
+    /// Says that offsets are settled by no record of their own, if there are any.
+    fn covered(&mut self, from: &v1::Cursor, to: u64) {
+        if to > from.offset {
+            let mut fields = of_feed(&from.feed, from.epoch);
+            fields.set("from", from.offset.to_string());
+            fields.set("to", to.to_string());
+            let behind = Place {
+                epoch: from.epoch,
+                offset: to,
+            };
+            self.write(Some(behind), "covered", &fields.into());
+        }
     }
 
     fn heartbeat(&mut self, heartbeat: &v1::Heartbeat) {

@@ -15,6 +15,8 @@ mod failure;
 mod latest;
 mod live;
 mod place;
+#[cfg(test)]
+mod tests;
 
 use axum::{
     Router,
