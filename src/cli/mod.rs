@@ -13,7 +13,6 @@ mod keys;
 mod latest;
 pub mod mapping;
 pub mod output;
-mod place;
 mod plain;
 mod producers;
 mod remote;

@@ -46,6 +46,7 @@ pub use self::{
     deadline::DeadlineLayer,
     end::{End, EndedBy},
     flags::{FeatureFlags, Flags},
+    headers::CARRIED,
     load::{LoadLayer, LoadLimits},
     peer::{Peer, Places, Security},
     rate_limit::{Limited, Quota, RateLimitLayer, RateLimits, Rates},

@@ -120,6 +120,44 @@ pub fn unix_nanos(time: Timestamp) -> Result<UnixNanos, InvalidTime> {
     i64::try_from(time.as_nanosecond()).map_err(|_error| InvalidTime::Range)
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0:?} is not a duration: write for instance 250ms, 10m, 2h or 7d")]
+pub struct InvalidDuration(String);
+
+/// Reads `250ms`, `10m`, `7d`, `1h30m`.
+pub fn parse_duration(text: &str) -> Result<Duration, InvalidDuration> {
+    let bad = || InvalidDuration(text.to_owned());
+    let mut rest = text.trim();
+    let mut total = Duration::ZERO;
+    if rest.is_empty() {
+        return Err(bad());
+    }
+    while !rest.is_empty() {
+        let number = take(&mut rest, |c| c.is_ascii_digit() || c == '.');
+        let number: f64 = number.parse().map_err(|_invalid| bad())?;
+        let seconds = match take(&mut rest, |c| c.is_ascii_alphabetic()) {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            "w" => 604_800.0,
+            _ => return Err(bad()),
+        };
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_range| bad())?;
+        total = total.checked_add(part).ok_or_else(bad)?;
+    }
+    Ok(total)
+}
+
+/// Takes what the text begins with, and the blanks behind it.
+fn take<'t>(text: &mut &'t str, is: impl Fn(char) -> bool) -> &'t str {
+    let end = text.find(|c| !is(c)).unwrap_or(text.len());
+    let (taken, rest) = text.split_at(end);
+    *text = rest.trim_start();
+    taken
+}
+
 /// The wire's duration; beyond what it can hold, its greatest.
 pub fn wire_duration(duration: Duration) -> prost_types::Duration {
     prost_types::Duration {
@@ -205,6 +243,17 @@ mod tests {
         }
         let digits = "0.12345678901234567890123456789";
         assert_eq!(parse_decimal(digits), Err(InvalidDecimal::Range));
+    }
+
+    #[test]
+    fn durations_have_units() {
+        let of = |text| parse_duration(text).ok();
+        assert_eq!(of("250ms"), Some(Duration::from_millis(250)));
+        assert_eq!(of("1h30m"), Some(Duration::from_secs(5_400)));
+        assert_eq!(of("7 d"), Some(Duration::from_secs(604_800)));
+        for bad in ["", "10", "m", "-1s", "1.2.3s", "1y", "1e3s"] {
+            assert_eq!(of(bad), None, "{bad}");
+        }
     }
 
     #[test]

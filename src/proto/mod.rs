@@ -4,6 +4,7 @@
 pub mod convert;
 pub mod json;
 pub mod message;
+pub mod place;
 pub mod wire;
 
 /// Code generated from `proto/ringfeed/v1`. Every `repeated Record records` is `Vec<Bytes>`.

@@ -7,6 +7,7 @@ mod connection;
 mod gather;
 mod guard;
 mod hosts;
+mod json;
 mod listen;
 mod log;
 mod origins;

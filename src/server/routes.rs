@@ -1,4 +1,4 @@
-//! What answers calls: the services, and gRPC-Web for browsers.
+//! What answers calls: the services, gRPC-Web for browsers, and JSON for whoever has no protobuf.
 
 use axum::Router;
 use http::{HeaderName, HeaderValue, Method};
@@ -7,7 +7,7 @@ use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_web::GrpcWebLayer;
 use tower_http::cors::{AllowHeaders, CorsLayer};
 
-use super::{around::Around, config::Config};
+use super::{around::Around, config::Config, json};
 use crate::{
     proto::DESCRIPTORS,
     rpc::{Context, Services},
@@ -50,8 +50,9 @@ pub(super) fn router(
         Some(around) => around.wrap(grpc),
         None => grpc,
     };
+    let json = json::router(grpc.clone());
     let grpc = grpc.layer(GrpcWebLayer::new()).reset_fallback();
-    Ok(grpc.layer(cors(&config.cors_origins)))
+    Ok(grpc.merge(json).layer(cors(&config.cors_origins)))
 }
 
 /// Pages of the same origin need nothing; others only when they are listed.

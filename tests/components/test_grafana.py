@@ -7,6 +7,8 @@ import pathlib
 import re
 import signal
 import subprocess
+import urllib.parse
+import urllib.request
 
 import grpc
 import pytest
@@ -25,7 +27,7 @@ from harness import (
     upload,
 )
 from prometheus import GRAFANA, Prometheus, metrics_source, promtool, rules, waiting
-from ringfeed.v1 import catalog_pb2_grpc, feed_pb2, feed_pb2_grpc
+from ringfeed.v1 import catalog_pb2_grpc, feed_pb2, feed_pb2_grpc, record_pb2
 
 RULES = ROOT / "tests" / "components" / "grafana" / "rules.test.yml"
 # What a dashboard's variables are when all is chosen, and what Grafana makes of the scrape interval.
@@ -137,33 +139,41 @@ def test_every_alert_leads_to_its_paragraph():
 # --- the values dashboard -------------------------------------------------------------------------
 
 
-def test_columns_of_values_are_fields_of_the_products_json(server, feeds):
-    """The endpoints speak the JSON that the commands print."""
-    run = lambda *arguments: subprocess.run(
-        [BINARY, *arguments, "--endpoint", f"http://{server.address}"],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    fixtures = ROOT / "fixtures"
-    for name in ("market_us_stocks_daily", "market_us_stock_ticks_trades", "market_us_stock_ticks_quotes"):
-        run("ingest", "prices", "--file", str(fixtures / f"{name}.csv"))
-    run("ingest", "sensors", "--file", str(fixtures / "sensor_surfrad_alamosa_20160101.csv"))
-    lines = "\n".join(
-        [
-            run("latest", "prices", "--format", "jsonl"),
-            run("latest", "sensors", "--format", "jsonl"),
-            *[
-                run("subscribe", feed, "--from", "earliest", "--until", "now", "--bars", "1d", "--format", "jsonl")
-                for feed in ("prices", "sensors")
-            ],
-        ]
-    )  # fmt: skip
-    fields = {path for line in lines.splitlines() if line for path in paths(json.loads(line))}
-    # Of a record of status, which no recording has.
-    fields |= {"status.state", "name"}
-    for panel in dashboards()["values"]["panels"]:
-        for target in panel["targets"]:
-            for column in target["columns"]:
-                assert column["selector"] in fields, f"{panel['title']}: {column}"
+def ingested(server, feeds):
+    """Recordings of prices and sensors, and what no recording has."""
+    names = {
+        "prices": [
+            "market_us_stocks_daily",
+            "market_us_stock_ticks_trades",
+            "market_us_stock_ticks_quotes",
+        ],
+        "sensors": ["sensor_surfrad_alamosa_20160101"],
+    }
+    for feed, files in names.items():
+        for name in files:
+            command = [BINARY, "ingest", feed, "--file", ROOT / "fixtures" / f"{name}.csv"]
+            at = ["--endpoint", f"http://{server.address}"]
+            subprocess.run([*command, *at], check=True, capture_output=True)
+    others = {
+        "status": {"status": record_pb2.Status(state="offline")},
+        "decimal": {"reading": record_pb2.Reading(decimal=record_pb2.Decimal(units=215, scale=1))},
+        "integer": {"reading": record_pb2.Reading(integer=7)},
+    }
+    records = [record_pb2.Record(key=key, **payload) for key, payload in others.items()]
+    upload(feeds, batch("sensors", records))
+
+
+def answered(server, query, variables):
+    """What the data source gets: the items below the root, and the fields that they have."""
+    parameters = [(p["key"], p["value"]) for p in query["url_options"]["params"]]
+    address = query["url"] + "?" + urllib.parse.urlencode(parameters, safe="${}:")
+    for name, value in variables.items():
+        address = re.sub(r"\$\{" + name + r"(:\w+)*\}", urllib.parse.quote(value), address)
+    assert "$" not in address, f"nothing is known to fill in: {address}"
+    with urllib.request.urlopen(f"http://{server.address}{address}") as answer:
+        items = json.load(answer)[query["root_selector"]]
+    assert isinstance(items, list)
+    return items, {path for item in items for path in paths(item)}
 
 
 def paths(value, before=""):
@@ -173,16 +183,30 @@ def paths(value, before=""):
     return {path for name, inner in value.items() for path in paths(inner, dot + name)}
 
 
-def test_values_ask_the_documented_endpoints():
-    asked = set()
-    for panel in dashboards()["values"]["panels"]:
+def test_what_values_asks_for_is_there(server, feeds):
+    ingested(server, feeds)
+    values = dashboards()["values"]
+    early = {"interval": "7d", "__from": "2000-01-01T00:00:00Z"}
+    chosen = [
+        {"feed": "prices", "key": "AAPL"} | early,
+        {"feed": "sensors", "key": "alamosa.air_temp"} | early,
+    ]
+    for panel in values["panels"]:
         for target in panel["targets"]:
-            params = tuple(param["key"] for param in target["url_options"]["params"])
-            asked.add((target["url"], params))
-    assert asked == {
-        ("/v1/feeds/${feed}/bars", ("key", "interval", "from")),
-        ("/v1/feeds/${feed}/latest", ()),
-    }
+            fields = set()
+            for variables in chosen:
+                items, found = answered(server, target, variables)
+                assert items, f"{panel['title']}: nothing for {variables}"
+                fields |= found
+            for column in target["columns"]:
+                assert column["selector"] in fields, f"{panel['title']}: {column}"
+    asked = {v["name"]: v["query"]["infinityQuery"] for v in values["templating"]["list"] if v["type"] == "query"}
+    assert asked.keys() == {"feed", "key"}
+    for name, query in asked.items():
+        [column] = query["columns"]
+        for variables in chosen:
+            items, _ = answered(server, query, variables)
+            assert variables[name] in [item[column["selector"]] for item in items]
 
 
 # --- a real Prometheus ----------------------------------------------------------------------------
@@ -302,7 +326,7 @@ def test_every_query_shows_something_of_the_demo(demo):
     running, prometheus, channel = demo
     missing = queries() | variable_queries()
     recorded = {rule["record"]: rule["record"] for rule in rules("recording.yml")}
-    # Of callers that are turned away there are none: it asks nobody who they are.
+    # Of callers that are turned away there are none: it asks nobody who they are. test_alerts has some.
     recorded.pop("instance_code:ringfeed_auth_failures:rate5m")
     missing |= recorded
     assert len(missing) > 80

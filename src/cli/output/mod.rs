@@ -8,8 +8,6 @@ mod table;
 
 use std::io::{self, Write};
 
-use serde_json::Value;
-
 use self::table::Table;
 pub use self::{
     bars::BarEntry,
@@ -71,7 +69,10 @@ impl<W: Write> Printer<W> {
     pub fn record(&mut self, entry: &Entry<'_>, now: UnixNanos) -> io::Result<()> {
         match &mut self.style {
             Style::Table(table) => table.record(&mut self.out, entry, now),
-            Style::Jsonl => writeln!(self.out, "{}", json_object(entry)),
+            Style::Jsonl => {
+                let value = json::placed_record(entry.feed, entry.epoch, entry.record);
+                writeln!(self.out, "{value}")
+            }
             Style::Csv(rows) => {
                 begin(&mut self.out, rows, Rows::Records)?;
                 write_row(
@@ -87,7 +88,10 @@ impl<W: Write> Printer<W> {
     pub fn bar(&mut self, entry: &BarEntry<'_>, now: UnixNanos) -> io::Result<()> {
         match &mut self.style {
             Style::Table(table) => table.bar(&mut self.out, entry, now),
-            Style::Jsonl => writeln!(self.out, "{}", bars::json_object(entry)),
+            Style::Jsonl => {
+                let value = json::bar_to_json(entry.feed, entry.epoch, entry.bar);
+                writeln!(self.out, "{value}")
+            }
             Style::Csv(rows) => {
                 let record = entry.record();
                 let (kind, cells) = match &record {
@@ -139,16 +143,6 @@ fn begin(out: &mut impl Write, written: &mut Option<Rows>, rows: Rows) -> io::Re
             }
         }
     }
-}
-
-/// The record as JSON, with its feed, epoch and offset, which `ingest` drops.
-pub fn json_object(entry: &Entry<'_>) -> Value {
-    let mut value = json::to_json(entry.record);
-    if let Some(object) = value.as_object_mut() {
-        object.insert("feed".to_owned(), entry.feed.into());
-        object.insert("epoch".to_owned(), entry.epoch.to_string().into());
-    }
-    value
 }
 
 fn write_row<T: AsRef<[u8]>>(

@@ -6,15 +6,15 @@ use clap::Args;
 
 use crate::{
     cli::{
-        args::{ConnectArgs, duration, is_glob},
+        args::{ConnectArgs, duration},
         cursor_file::CursorFile,
         exit::Usage,
         output::Format,
-        place::{FromPlace, Until},
     },
     model::Cursor,
     proto::{
         convert::wire_duration,
+        place::{FromPlace, Until, is_glob},
         v1::{self, end::At, fidelity::View, start::From},
     },
 };

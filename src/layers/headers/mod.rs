@@ -6,7 +6,7 @@ mod trace_context;
 
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header};
 use uuid::Uuid;
 
 pub(super) use self::{baggage::baggage, trace_context::trace_context};
@@ -20,6 +20,21 @@ pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent"
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
+
+/// All that a request says of who makes it and in which context. Whoever makes calls on behalf of a
+/// request gives them these.
+pub const CARRIED: [HeaderName; 10] = [
+    header::AUTHORIZATION,
+    header::USER_AGENT,
+    HeaderName::from_static("x-forwarded-client-cert"),
+    REQUEST_ID,
+    SESSION_ID,
+    USER_ID,
+    FLAGS,
+    TRACEPARENT,
+    TRACESTATE,
+    BAGGAGE,
+];
 
 /// A longer id is none.
 const MAX_ID_BYTES: usize = 128;

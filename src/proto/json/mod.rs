@@ -10,11 +10,15 @@
 //! 64-bit integers and decimals are strings in what is written; read are strings or numbers, as
 //! long as they are exact. Fields of the server are read and dropped. Unknown fields are errors.
 
+mod bars;
 mod read;
 mod write;
 
+pub use bars::{
+    Figure, bar_record, bar_to_json, figure_value, reading_fields, source_name, view_fields,
+};
 pub use read::{InvalidJson, from_json, parse_line};
-pub use write::to_json;
+pub use write::{placed_record, to_json};
 
 #[cfg(test)]
 mod tests;

@@ -31,6 +31,16 @@ pub fn to_json(record: &v1::Record) -> Value {
     object.into()
 }
 
+/// The record with its feed and epoch, which `ingest` drops.
+pub fn placed_record(feed: &str, epoch: u64, record: &v1::Record) -> Value {
+    let mut value = to_json(record);
+    if let Some(object) = value.as_object_mut() {
+        object.insert("feed".to_owned(), feed.into());
+        object.insert("epoch".to_owned(), epoch.to_string().into());
+    }
+    value
+}
+
 fn payload_object(payload: &Payload) -> (&'static str, Object) {
     match payload {
         Payload::Quote(quote) => ("quote", quote_object(quote)),

@@ -1,32 +1,40 @@
-//! Where a subscription starts and ends, as the command line says it.
+//! Where a subscription starts and ends as people write it: on the command line, and in the addresses
+//! of what is served without protobuf.
 
 use std::str::FromStr;
 
-use super::exit::Usage;
-use crate::proto::{
+use super::{
     convert::parse_time,
     v1::{self, end::At, start::From},
 };
 
 /// `--from`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct FromPlace(pub(super) From);
+pub struct FromPlace(pub From);
 
 /// `--until`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Until(pub(super) At);
+pub struct Until(pub At);
+
+/// What was written, and how to write it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidPlace {
+    #[error(
+        "{0:?} is no place to start from: write snapshot, earliest, new, cursor, an offset (812), last:10, or a time (2026-05-25T13:30:00Z, or ingest:2026-05-25T13:30:00Z)"
+    )]
+    Start(String),
+    #[error(
+        "{0:?} is no place to end at: write now, an offset (812), or a time of arrival (2026-05-25T13:30:00Z)"
+    )]
+    End(String),
+}
 
 impl FromStr for FromPlace {
-    type Err = Usage;
+    type Err = InvalidPlace;
 
     /// Reads `earliest`, `new`, `snapshot`, `cursor`, `last:N`, an offset, or a time in RFC 3339, which
     /// `ingest:` before it makes a time of arrival.
-    fn from_str(text: &str) -> Result<Self, Usage> {
-        let bad = || {
-            Usage::new(format!(
-                "{text:?} is no place to start from: write snapshot, earliest, new, cursor, an offset (812), last:10, or a time (2026-05-25T13:30:00Z, or ingest:2026-05-25T13:30:00Z)"
-            ))
-        };
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
         let time = |text: &str, clock: v1::Clock| {
             let unix_nanos = rfc3339(text)?;
             Some(From::Time(v1::TimeStart {
@@ -46,26 +54,29 @@ impl FromStr for FromPlace {
                 _ => time(text, v1::Clock::Event),
             },
         };
-        from.map(Self).ok_or_else(bad)
+        from.map(Self)
+            .ok_or_else(|| InvalidPlace::Start(text.to_owned()))
     }
 }
 
 impl FromStr for Until {
-    type Err = Usage;
+    type Err = InvalidPlace;
 
     /// Reads `now`, an offset, or a time of arrival in RFC 3339.
-    fn from_str(text: &str) -> Result<Self, Usage> {
+    fn from_str(text: &str) -> Result<Self, InvalidPlace> {
         let at = match text {
             "now" => Some(At::Now(v1::Now {})),
             _ if is_number(text) => text.parse().ok().map(At::Offset),
             _ => rfc3339(text).map(At::IngestTimeUnixNanos),
         };
-        at.map(Self).ok_or_else(|| {
-            Usage::new(format!(
-                "{text:?} is no place to end at: write now, an offset (812), or a time of arrival (2026-05-25T13:30:00Z)"
-            ))
-        })
+        at.map(Self)
+            .ok_or_else(|| InvalidPlace::End(text.to_owned()))
     }
+}
+
+/// Whether a name stands for several.
+pub fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
 }
 
 /// Digits are an offset here, never nanoseconds.
