@@ -314,11 +314,16 @@ impl Show {
             format!(" --endpoint {}", self.endpoint)
         };
         say.line("try it, in another terminal:");
+        say.line(&format!("   ringfeed watch stocks.daily{endpoint}"));
         say.line(&format!(
             "   ringfeed subscribe sensors.bms --key bms.air_temp{endpoint}"
         ));
         say.line(&format!(
             "   echo '{{\"key\":\"pi17.temp\",\"value\":21.5}}' | ringfeed ingest sensors{endpoint}"
+        ));
+        say.line(&format!(
+            "   curl -N {}/v1/feeds/sensors.bms/live",
+            self.endpoint
         ));
         say.line(&format!("   open {}/", self.endpoint));
     }
