@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use super::{
     args::{ConnectArgs, duration},
     exit::{Outcome, Usage, note},
-    plain::{self, Align, Columns, Cut},
+    output::Paper,
+    plain::{self, Align, Columns},
     remote::Remote,
 };
 use crate::{
@@ -29,7 +30,7 @@ pub(super) struct KeysArgs {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -173,7 +174,7 @@ async fn list(remote: &Remote, feed: &str) -> anyhow::Result<()> {
         Ok(())
     })
     .await?;
-    table.write(&mut io::stdout().lock(), Cut::of_stdout())?;
+    table.write(&mut io::stdout().lock(), Paper::of_stdout().cut)?;
     Ok(())
 }
 

@@ -1,11 +1,12 @@
-//! Numbers, times and small tables as people read them: 80 columns, no colours, safe for a
-//! terminal.
+//! Numbers, times and small tables as people read them: as wide as the terminal, no colours, safe
+//! for it.
 
 use std::{
     io::{self, Write},
     time::Duration,
 };
 
+pub(super) use super::output::Cut;
 use super::output::escaped;
 use crate::{model::UnixNanos, proto::convert};
 
@@ -114,8 +115,6 @@ pub(super) struct Columns {
     yielding: usize,
 }
 
-/// What a terminal has when it does not say otherwise.
-const WIDTH: usize = 80;
 const MIN_YIELDING: usize = 8;
 
 impl Columns {
@@ -142,8 +141,8 @@ impl Columns {
     /// Writes the table; `cut` shortens long cells of the first columns, which only a terminal wants.
     pub(super) fn write(mut self, out: &mut impl Write, cut: Cut) -> io::Result<()> {
         let mut widths = self.widths();
-        if cut == Cut::ToTerminal {
-            self.shrink(&mut widths);
+        if let Cut::To(width) = cut {
+            self.shrink(&mut widths, width);
         }
         let heads: Vec<_> = self
             .heads
@@ -156,9 +155,9 @@ impl Columns {
         Ok(())
     }
 
-    fn shrink(&mut self, widths: &mut [usize]) {
+    fn shrink(&mut self, widths: &mut [usize], width: usize) {
         let between = 2 * widths.len().saturating_sub(1);
-        let mut over = (widths.iter().sum::<usize>() + between).saturating_sub(WIDTH);
+        let mut over = (widths.iter().sum::<usize>() + between).saturating_sub(width);
         while over > 0 {
             let first = widths.iter_mut().take(self.yielding);
             match first.max().filter(|widest| **widest > MIN_YIELDING) {
@@ -192,24 +191,6 @@ impl Columns {
             }
         });
         padded.collect::<Vec<_>>().join("  ")
-    }
-}
-
-/// Whether long cells are shortened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    ToTerminal,
-    Never,
-}
-
-impl Cut {
-    /// What stdout wants.
-    pub(super) fn of_stdout() -> Self {
-        if console::user_attended() {
-            Self::ToTerminal
-        } else {
-            Self::Never
-        }
     }
 }
 
@@ -248,7 +229,7 @@ mod tests {
         let mut table = Columns::new(&heads).yielding(2);
         table.row(["a".repeat(20), "b".repeat(60), "c".repeat(30)]);
         let mut out = Vec::new();
-        table.write(&mut out, Cut::ToTerminal).unwrap();
+        table.write(&mut out, Cut::To(80)).unwrap();
         let text = String::from_utf8(out).unwrap();
         let row = text.lines().nth(1).unwrap();
         let widths: Vec<_> = row.split("  ").map(|cell| cell.chars().count()).collect();
@@ -261,7 +242,7 @@ mod tests {
         table.row(["k".repeat(200), "1".to_owned()]);
         table.row(["a\u{1b}[2J".to_owned(), "20".to_owned()]);
         let mut out = Vec::new();
-        table.write(&mut out, Cut::ToTerminal).unwrap();
+        table.write(&mut out, Cut::To(80)).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),

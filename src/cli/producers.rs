@@ -7,7 +7,8 @@ use clap::Args;
 use super::{
     args::{ConnectArgs, duration},
     exit::Outcome,
-    plain::{self, Align, Columns, Cut},
+    output::Paper,
+    plain::{self, Align, Columns},
     remote::Remote,
 };
 use crate::{
@@ -63,7 +64,7 @@ impl ProducersArgs {
                 break;
             }
         }
-        table.write(&mut io::stdout().lock(), Cut::of_stdout())?;
+        table.write(&mut io::stdout().lock(), Paper::of_stdout().cut)?;
         Ok(Outcome::Done)
     }
 }
