@@ -168,7 +168,9 @@ async fn list(remote: &Remote, feed: &str) -> anyhow::Result<()> {
         ("LAST", Align::Right),
         ("UNIT", Align::Left),
         ("NAME", Align::Left),
-    ]);
+    ])
+    // What a key is called, and the texts of whoever described it.
+    .yielding(&[0, 1, 4, 5]);
     for_each_page(remote, feed, |keys| {
         keys.into_iter().for_each(|key| table.row(row(key)));
         Ok(())

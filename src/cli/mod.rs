@@ -126,14 +126,16 @@ mod tests {
 
     fn connection(line: &str) -> ConnectArgs {
         let cli = Cli::try_parse_from(line.split(' '));
-        match cli
+        let command = cli
             .unwrap_or_else(|error| panic!("{line}: {error}"))
-            .command
-        {
-            Command::Feeds(args) => args.connect,
-            Command::Keys(args) => args.connect,
-            other => panic!("{other:?}"),
+            .command;
+        if let Command::Feeds(args) = command {
+            return args.connect;
         }
+        let Command::Keys(args) = command else {
+            panic!("{command:?}")
+        };
+        args.connect
     }
 
     #[test]

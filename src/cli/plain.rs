@@ -105,14 +105,14 @@ pub(super) enum Align {
     Right,
 }
 
-/// Rows under a header, as wide as their cells need; the first columns give way, the widest of them
-/// first, where a line would be longer than the terminal.
+/// Rows under a header, as wide as their cells need; the first column gives way, or the widest of those
+/// that are named, where a line would be longer than the terminal.
 #[derive(Debug)]
 pub(super) struct Columns {
     heads: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
-    /// How many columns give way.
-    yielding: usize,
+    /// Which columns give way.
+    yielding: Vec<usize>,
 }
 
 const MIN_YIELDING: usize = 8;
@@ -122,13 +122,13 @@ impl Columns {
         Self {
             heads: heads.to_vec(),
             rows: Vec::new(),
-            yielding: 1,
+            yielding: vec![0],
         }
     }
 
-    /// Lets more columns than the first one give way.
-    pub(super) fn yielding(mut self, columns: usize) -> Self {
-        self.yielding = columns;
+    /// Lets these columns give way, by their places from 0.
+    pub(super) fn yielding(mut self, columns: &[usize]) -> Self {
+        self.yielding = columns.to_vec();
         self
     }
 
@@ -138,7 +138,7 @@ impl Columns {
             .push(cells.map(|cell| escaped(&cell).into_owned()).collect());
     }
 
-    /// Writes the table; `cut` shortens long cells of the first columns, which only a terminal wants.
+    /// Writes the table; `cut` shortens long cells, which only a terminal wants.
     pub(super) fn write(mut self, out: &mut impl Write, cut: Cut) -> io::Result<()> {
         let mut widths = self.widths();
         if let Cut::To(width) = cut {
@@ -159,15 +159,17 @@ impl Columns {
         let between = 2 * widths.len().saturating_sub(1);
         let mut over = (widths.iter().sum::<usize>() + between).saturating_sub(width);
         while over > 0 {
-            let first = widths.iter_mut().take(self.yielding);
-            match first.max().filter(|widest| **widest > MIN_YIELDING) {
+            let columns = widths.iter_mut().enumerate();
+            let yielding = columns.filter(|(column, _)| self.yielding.contains(column));
+            let widest = yielding.map(|(_, width)| width).max();
+            match widest.filter(|widest| **widest > MIN_YIELDING) {
                 Some(widest) => *widest -= 1,
                 None => break,
             }
             over -= 1;
         }
         for row in &mut self.rows {
-            let cells = row.iter_mut().zip(&*widths).take(self.yielding);
+            let cells = row.iter_mut().zip(&*widths);
             cells.for_each(|(cell, width)| shorten(cell, *width));
         }
     }
@@ -226,7 +228,7 @@ mod tests {
     #[test]
     fn the_widest_of_several_columns_gives_way_first() {
         let heads = [("A", Align::Left), ("B", Align::Left), ("C", Align::Left)];
-        let mut table = Columns::new(&heads).yielding(2);
+        let mut table = Columns::new(&heads).yielding(&[0, 1]);
         table.row(["a".repeat(20), "b".repeat(60), "c".repeat(30)]);
         let mut out = Vec::new();
         table.write(&mut out, Cut::To(80)).unwrap();

@@ -43,7 +43,8 @@ impl ProducersArgs {
             ("REFUSED", Align::Right),
             ("LAST SEEN", Align::Left),
             ("CONNECTED", Align::Left),
-        ]);
+        ])
+        .yielding(&[0, 1, 2]);
         let mut request = v1::ListProducersRequest {
             feed: self.feed.unwrap_or_default(),
             stale: self.stale.map(wire_duration),

@@ -108,7 +108,8 @@ fn table(subscribers: Vec<v1::Subscriber>, cut: Cut) -> Columns {
     let shown = |column: usize| !(hides && column == 1);
     let kept = (0..).zip(heads).filter(|(column, _)| shown(*column));
     let heads: Vec<_> = kept.map(|(_, head)| head).collect();
-    let mut table = Columns::new(&heads).yielding(if hides { 2 } else { 3 });
+    let yielding: &[usize] = if hides { &[0, 1] } else { &[0, 1, 2] };
+    let mut table = Columns::new(&heads).yielding(yielding);
     for subscriber in subscribers {
         let cells = (0..).zip(row(subscriber));
         let kept = cells.filter(|(column, _)| shown(*column));

@@ -199,6 +199,7 @@ impl List {
         }
         let is_due = match self.sorted {
             None => true,
+            Some(_) if self.seen == 0 => !board.rows().is_empty(),
             Some(sorted) => board.version() != self.version && tick.at - sorted >= SORT_EVERY,
         };
         if !is_due {
@@ -343,6 +344,17 @@ mod tests {
         assert_eq!(keys(&list, &board), "cbda");
         list.arrange(&board, after(500));
         assert_eq!(keys(&list, &board), "dcba");
+    }
+
+    #[test]
+    fn the_first_rows_need_not_wait() {
+        let begin = tick(0);
+        let mut list = List::default();
+        list.set_page(10);
+        list.arrange(&Board::default(), begin);
+        let board = board();
+        list.arrange(&board, begin);
+        assert_eq!(keys(&list, &board), "abcd");
     }
 
     #[test]

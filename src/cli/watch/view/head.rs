@@ -137,12 +137,18 @@ fn all_figures(watching: &Watching, now: Tick, ink: Ink) -> Vec<Figure> {
 
 fn rows_text(watching: &Watching) -> String {
     let (shown, all) = (watching.list.len(), watching.board().rows().len());
-    let all = plain::count(u64::try_from(all).unwrap_or(u64::MAX));
+    let all = match all {
+        1 => "1 row".to_owned(),
+        all => format!(
+            "{} rows",
+            plain::count(u64::try_from(all).unwrap_or(u64::MAX))
+        ),
+    };
     if watching.list.filter().is_empty() {
-        return format!("{all} rows");
+        return all;
     }
     let shown = plain::count(u64::try_from(shown).unwrap_or(u64::MAX));
-    format!("{shown} of {all} rows")
+    format!("{shown} of {all}")
 }
 
 fn whole_rate(rate: f64) -> String {
@@ -168,8 +174,11 @@ pub(super) fn notice(
     let link = &watching.link;
     let (text, style) = if let Some(held) = watching.held() {
         let time = plain::duration(now.at - held.tick.at);
-        let came = plain::count(watching.came_meanwhile());
-        let text = format!("paused for {time}: {came} records came meanwhile; p shows them");
+        let came = match watching.came_meanwhile() {
+            1 => "1 record".to_owned(),
+            came => format!("{} records", plain::count(came)),
+        };
+        let text = format!("paused for {time}: {came} came meanwhile; p goes on");
         (text, ink.warning())
     } else if let Phase::Reconnecting {
         reason,

@@ -194,7 +194,7 @@ fn a_pause_is_said_with_what_came_meanwhile() {
     bed.hear(records(994, &[("pi17.temp", 30.0), ("new", 1.0)]));
     let lines = bed.lines();
     assert!(lines[0].ends_with("‖ PAUSED  ● live"), "{}", lines[0]);
-    let notice = "paused for 12 s: 2 records came meanwhile; p shows them";
+    let notice = "paused for 12 s: 2 records came meanwhile; p goes on";
     assert_eq!(lines[2], notice);
     assert!(lines[5].contains("21.25"), "{}", lines[5]);
     assert!(lines[5].ends_with("7s"), "ages hold, too: {}", lines[5]);
@@ -306,7 +306,7 @@ fn hostile_names_and_texts_move_nothing() {
         let all = lines.concat();
         assert!(!all.chars().any(char::is_control), "{text:?}");
         let columns = |line: &str| {
-            let end = line.find(" ▲+2.0").or(line.find("CHANGE")).unwrap();
+            let end = line.find(" ▲+2.0").or_else(|| line.find("CHANGE")).unwrap();
             console::measure_text_width(&line[..end])
         };
         let found = lines.iter().find(|line| line.contains("▲+2.0"));
