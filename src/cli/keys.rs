@@ -164,7 +164,7 @@ async fn list(remote: &Remote, feed: &str) -> anyhow::Result<()> {
     let mut table = Columns::new(&[
         ("KEY", Align::Left),
         ("KIND", Align::Left),
-        ("LAST OFFSET", Align::Right),
+        ("OFFSET", Align::Right),
         ("LAST", Align::Right),
         ("UNIT", Align::Left),
         ("NAME", Align::Left),

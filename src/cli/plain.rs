@@ -87,7 +87,8 @@ pub(super) fn ago(time: Option<UnixNanos>, now: UnixNanos) -> String {
 /// `120/s`, `0.5/s`, `-`.
 pub(super) fn rate(per_second: f64) -> String {
     match per_second {
-        rate if rate <= 0.0 || !rate.is_finite() => "-".to_owned(),
+        // What came long ago is not quite forgotten.
+        rate if rate < 0.005 || !rate.is_finite() => "-".to_owned(),
         rate if rate < 10.0 => format!("{rate:.2}/s"),
         #[expect(
             clippy::cast_possible_truncation,
@@ -223,6 +224,10 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(604_800)), "7 d");
         assert_eq!(duration(Duration::from_millis(40)), "40 ms");
         assert_eq!(ago(Some(0), 7_800_000_000_000), "2 h ago");
+        assert_eq!(
+            [0.004, 0.005, 9.876, 1_234.5].map(rate),
+            ["-", "0.01/s", "9.88/s", "1,235/s"]
+        );
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! The table: one line a record, as wide as the terminal, a day line where the day changes, a header
 //! again every screenful.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Write},
+};
 
 use console::{Style, measure_text_width, truncate_str};
 
@@ -39,7 +42,7 @@ impl Table {
     pub(super) fn new(paper: Paper) -> Self {
         Self {
             paper,
-            widths: Widths::of(paper.cut),
+            widths: Widths::of(paper.cut, Shape::One),
             lines: 0,
             day: String::new(),
         }
@@ -60,7 +63,14 @@ impl Table {
             time.map(|time| age(now, time)).unwrap_or_default(),
             quality(entry.record).to_owned(),
         ];
-        self.row(out, time, cells, quality_style(entry.record))
+        let shape = match &entry.record.payload {
+            Some(Payload::Bar(_)) => Shape::Several,
+            None
+            | Some(
+                Payload::Quote(_) | Payload::Trade(_) | Payload::Reading(_) | Payload::Status(_),
+            ) => Shape::One,
+        };
+        self.row(out, time, cells, shape, quality_style(entry.record))
     }
 
     /// A bar at its start; its age is that of its end.
@@ -83,7 +93,11 @@ impl Table {
             old,
             entry.mark(),
         ];
-        self.row(out, entry.start(), cells, Style::new())
+        let shape = match entry.bar.bar {
+            Some(_) => Shape::Several,
+            None => Shape::One,
+        };
+        self.row(out, entry.start(), cells, shape, Style::new())
     }
 
     fn row(
@@ -91,9 +105,11 @@ impl Table {
         out: &mut impl Write,
         time: Option<UnixNanos>,
         [key, kind, value, age, mark]: [String; 5],
+        shape: Shape,
         style: Style,
     ) -> io::Result<()> {
         if self.lines.is_multiple_of(HEADER_EVERY) {
+            self.widths = Widths::of(self.paper.cut, shape);
             let heads = ["TIME (UTC)", "KEY", "KIND", "VALUE", "AGE", "Q"];
             let header = self.line(heads.map(str::to_owned));
             writeln!(out, "{}", self.styled(&header, Style::new().bold()))?;
@@ -126,11 +142,24 @@ impl Table {
             self.fit(&time, TIME_WIDTH),
             self.fit(&key, of_key),
             self.fit(&kind, KIND_WIDTH),
-            self.fit(&value, of_value),
+            self.fit(&self.whole_words(&value, of_value), of_value),
             self.fit(&age, AGE_WIDTH),
             quality,
         ];
         cells.join(" ").trim_end().to_owned()
+    }
+
+    /// What is left of a value that is too long: of several numbers none in part.
+    fn whole_words<'a>(&self, text: &'a str, width: usize) -> Cow<'a, str> {
+        let is_short = measure_text_width(text) <= width;
+        if is_short || self.paper.cut == Cut::Never {
+            return text.into();
+        }
+        let head = truncate_str(text, width.saturating_sub(1), "");
+        match head.rsplit_once(' ') {
+            Some((words, _)) => format!("{words} …").into(),
+            None => text.into(),
+        }
     }
 
     /// Filled up to `width` columns of the terminal; cut to them where there is one.
@@ -144,6 +173,14 @@ impl Table {
     }
 }
 
+/// What stands in a row's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    One,
+    /// Open, high, low, close: of symbols, whose names are short.
+    Several,
+}
+
 /// Of the columns that are as wide as there is room.
 #[derive(Clone, Copy, Debug)]
 struct Widths {
@@ -152,18 +189,23 @@ struct Widths {
 }
 
 impl Widths {
-    fn of(cut: Cut) -> Self {
+    fn of(cut: Cut, shape: Shape) -> Self {
+        let moved = match shape {
+            Shape::One => 0,
+            Shape::Several => 6,
+        };
+        let (key, value) = (KEY_WIDTH - moved, VALUE_WIDTH + moved);
         let width = match cut {
             Cut::To(width) => width,
             Cut::Never => LEAST_WIDTH,
         };
         let more = width.saturating_sub(LEAST_WIDTH);
         let less = LEAST_WIDTH.saturating_sub(width);
-        let from_value = less.min(VALUE_WIDTH - MIN_WIDTH);
-        let from_key = (less - from_value).min(KEY_WIDTH - MIN_WIDTH);
+        let from_value = less.min(value - MIN_WIDTH);
+        let from_key = (less - from_value).min(key - MIN_WIDTH);
         Self {
-            key: KEY_WIDTH + more / 2 - from_key,
-            value: VALUE_WIDTH + more - more / 2 - from_value,
+            key: key + more / 2 - from_key,
+            value: value + more - more / 2 - from_value,
         }
     }
 }

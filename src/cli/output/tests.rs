@@ -469,11 +469,25 @@ fn bars_in_a_table_say_what_they_are_made_of() {
     };
     let table = print_bars(Format::Table, &[price_bar(), reading_bar(), partial]).unwrap();
     let expected = "\
-TIME (UTC)   KEY                  KIND    VALUE                          AGE Q
+TIME (UTC)   KEY            KIND    VALUE                                AGE Q
 -- 2016-05-25
-13:30:00.000 AAPL                 trade   118.56 132.06 118.5 130.31 …    3s r2
-13:30:00.000 pi17.temp[3]         reading 16.10–17.0, mean 16.62, 1 b…  open
-13:30:00.000 AAPL                 trade   118.56 132.06 118.5 130.31 …    3s prt
+13:30:00.000 AAPL           trade   118.56 132.06 118.5 130.31 9616100    3s r2
+13:30:00.000 pi17.temp[3]   reading 16.10–17.0, mean 16.62, 1 bad       open
+13:30:00.000 AAPL           trade   118.56 132.06 118.5 130.31 9616100    3s prt
 ";
     assert_eq!(table, expected);
+}
+
+#[test]
+fn of_several_numbers_none_is_shown_in_part() {
+    let mut long = price_bar();
+    if let Some(bar) = &mut long.bar {
+        bar.high = decimal("132.061234");
+        bar.volume = decimal("9616100000");
+    }
+    let table = print_bars(Format::Table, &[long]).unwrap();
+    assert!(
+        table.contains("118.56 132.061234 118.5 130.31 … "),
+        "{table}"
+    );
 }

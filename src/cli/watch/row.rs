@@ -63,8 +63,9 @@ impl Row {
     pub(super) fn put_before(&mut self, older: &[(u64, f64)]) {
         let from = self.trend_from;
         let older = older.iter().filter(|(offset, _)| *offset < from);
-        let numbers: Vec<f64> = older.map(|(_, number)| *number).collect();
+        let (offsets, numbers): (Vec<u64>, Vec<f64>) = older.copied().unzip();
         self.trend.put_before(&numbers);
+        self.trend_from = offsets.first().copied().unwrap_or(from);
     }
 
     pub(super) fn key(&self) -> &str {
@@ -178,6 +179,8 @@ mod tests {
         assert_eq!(row.trend().points(), [5.0, 6.0]);
         row.put_before(&[(3, 1.0), (9, 2.0), (10, 5.0)]);
         assert_eq!(row.trend().points(), [1.0, 2.0, 5.0, 6.0]);
+        row.put_before(&[(3, 1.0), (9, 2.0)]);
+        assert_eq!(row.trend().points().len(), 4, "not twice");
     }
 
     #[test]
