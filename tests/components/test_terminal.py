@@ -67,7 +67,8 @@ def table(lines):
 
 def watch(terminal, arguments, rows=1):
     terminal.type(f"ringfeed watch {arguments}")
-    return terminal.until(lambda lines: live(lines) and lines[-1].endswith(f" of {rows}"), f"live screen of {rows} rows")
+    whole = f" of {rows}"
+    return terminal.until(lambda lines: live(lines) and lines[-1].endswith(whole), f"live screen of {rows} rows")
 
 
 def test_values_are_those_of_the_recording(server, terminal):
@@ -136,7 +137,11 @@ def test_rows_scroll(server, terminal):
         ("Home", "1–18 of 100", "k000"), ("PageDown", "2–19 of 100", "k018"), ("Down", "3–20 of 100", "k019"),
     ]:
         terminal.press(key)
-        terminal.until(lambda lines: lines[-1].endswith(place) and lines[-2].startswith(selected), f"{place} {selected}")
+
+        def scrolled(lines):
+            return lines[-1].endswith(place) and lines[-2].startswith(selected)
+
+        terminal.until(scrolled, f"{place}, {selected} selected")
 
 
 def test_a_pause_holds_the_screen_while_records_come(server, terminal):
@@ -174,7 +179,7 @@ def test_a_restarted_server_is_found_again(server, terminal):
     server.start()
     send(server, "plant", reading("pi17.temp", 21.5))
     lines = terminal.until(lambda lines: live(lines) and "21.5" in "\n".join(lines), "live screen with what came")
-    assert "reconnected 1×" in lines[1] and "no gaps" in lines[1]
+    assert re.search(r"reconnected \d×", lines[1]) and "no gaps" in lines[1]
     # A ledger that does not add up would have ended it.
     send(server, "plant", reading("pi17.temp", 22.5))
     terminal.until_shown("22.5")
@@ -190,7 +195,7 @@ def test_what_an_unclean_stop_lost_is_shown_as_a_gap(server, terminal):
     server.start()
     send(server, "plant", reading("pi17.temp", 21.5))
     lines = terminal.until_shown("● live", "21.5", "gaps 1")
-    assert re.search(r"gaps 1 \([\d,]+ missed\)", lines[1])
+    assert re.search(r"gaps 1 \([\d,]+ missed, last lost\)", lines[1])
     assert re.search(r"offsets 1\.\.\d+ .*were lost in an unclean stop", lines[2])
 
 
@@ -225,7 +230,8 @@ def test_an_error_gives_the_terminal_back_before_it_is_said(server, terminal):
 
 
 def test_names_from_anybody_do_not_drive_the_terminal(server, terminal):
-    names = ["a\x1b]0;taken\x07b", "b\x1b[2J\x1b[31m", "c\u202ertl", "d\r\nnext", "e\u0301\u0301\u0301x", "f湿度", "g👍\U0001f3fd☁\ufe0f"]
+    names = ["a\x1b]0;taken\x07b", "b\x1b[2J\x1b[31m", "c\u202ertl", "d\r\nnext"]
+    names += ["e\u0301\u0301\u0301x", "f湿度", "g👍\U0001f3fd☁\ufe0f"]
     texts = [record_pb2.Record(key="t", reading=record_pb2.Reading(text="\x1b[1;1Hhome\x9b5m"))]
     title = terminal.state("pane_title")
     send(server, "plant", *(reading(name, 7.5) for name in names), *texts)
@@ -257,9 +263,10 @@ LONG_FEED = "stocks.nasdaq.consolidated-quotes"
 LONG_KEY = "alamosa.radiation.shortwave_downwelling_sensor"
 LONG_NAME = "gateway-of-the-northern-building-floor-3"
 # What each view has to say whole in a pipe.
+RECORD = [LONG_KEY, "12345.678901234567 W/m2"]
 VIEWS = {
-    "subscribe": (f"subscribe {LONG_FEED} --from earliest --until now --format table", [LONG_KEY, "12345.678901234567 W/m2"]),
-    "latest": (f"latest {LONG_FEED} --format table", [LONG_KEY, "12345.678901234567 W/m2"]),
+    "subscribe": (f"subscribe {LONG_FEED} --from earliest --until now --format table", RECORD),
+    "latest": (f"latest {LONG_FEED} --format table", RECORD),
     "feeds": ("feeds list", [LONG_FEED, "256 MiB"]),
     "producers": ("producers", [LONG_FEED, LONG_NAME]),
     "keys": (f"keys {LONG_FEED}", [LONG_KEY, "Shortwave radiation that comes down, unshaded"]),

@@ -16,6 +16,8 @@ pub(super) struct Board {
     index: HashTable<usize>,
     hasher: DefaultHashBuilder,
     infos: HashMap<String, Rc<v1::KeyInfo>>,
+    /// What was said last: keys that one glob describes share it.
+    last_info: Option<Rc<v1::KeyInfo>>,
     /// A key has several kinds, or keys have different ones.
     mixed: bool,
     version: u64,
@@ -65,7 +67,12 @@ impl Board {
     }
 
     pub(super) fn describe(&mut self, key: String, info: v1::KeyInfo) {
-        let info = Rc::new(shown(info));
+        let info = shown(info);
+        let info = match &self.last_info {
+            Some(last) if **last == info => Rc::clone(last),
+            Some(_) | None => Rc::new(info),
+        };
+        self.last_info = Some(Rc::clone(&info));
         for kind in ["quote", "trade", "bar", "reading", "status", ""] {
             let at = self.find(&key, kind);
             if let Some(row) = at.and_then(|at| self.rows.get_mut(at)) {
@@ -167,6 +174,10 @@ mod tests {
         board.describe("k".to_owned(), unit("K"));
         assert_eq!(shown(&board, 0), Some("K".into()));
         assert_eq!(board.rows()[0].info().unwrap().description, None);
+        board.describe("other".to_owned(), unit("K"));
+        let infos = board.rows().iter().map(|row| row.info.as_ref().unwrap());
+        let infos: Vec<_> = infos.collect();
+        assert!(Rc::ptr_eq(infos[0], infos[1]), "kept once");
     }
 
     #[test]

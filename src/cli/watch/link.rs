@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use crate::{
     cli::remarks::gap_text,
     client::GapEntry,
+    model::GapReason,
     proto::{convert::std_duration, v1},
 };
 
@@ -34,8 +35,8 @@ pub(super) enum Phase {
 pub(super) struct Gaps {
     pub(super) gaps: u64,
     pub(super) offsets: u64,
-    /// The last one, in words.
-    pub(super) last: Option<String>,
+    /// The last one's reason, and all of it in words.
+    pub(super) last: Option<(GapReason, String)>,
 }
 
 #[derive(Debug)]
@@ -77,7 +78,7 @@ impl Link {
     pub(super) fn miss(&mut self, feed: &str, gap: &GapEntry) {
         self.gaps.gaps += 1;
         self.gaps.offsets += gap.span.len();
-        self.gaps.last = Some(gap_text(feed, gap));
+        self.gaps.last = Some((gap.reason, gap_text(feed, gap)));
     }
 
     pub(super) fn broke(&mut self, reason: String, delay: Duration, now: Instant) {
@@ -185,7 +186,7 @@ impl Meter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{GapReason, Span};
+    use crate::model::Span;
 
     #[test]
     fn a_rate_is_of_the_last_few_seconds() {
@@ -235,7 +236,8 @@ mod tests {
         link.miss("f", &gap(0, 10, GapReason::Evicted));
         link.miss("f", &gap(20, 25, GapReason::Lost));
         assert_eq!((link.gaps.gaps, link.gaps.offsets), (2, 15));
-        let last = link.gaps.last.unwrap();
+        let (reason, last) = link.gaps.last.unwrap();
+        assert_eq!(reason, GapReason::Lost);
         assert!(
             last.contains("20..25 were lost in an unclean stop"),
             "{last}"

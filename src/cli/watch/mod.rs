@@ -24,7 +24,7 @@ use std::{io, pin::Pin, time::Duration};
 
 use anyhow::Context as _;
 use crossterm::event::{Event as Input, EventStream};
-use futures_util::StreamExt as _;
+use futures_util::{FutureExt as _, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +135,7 @@ impl Screen<'_> {
                 biased;
                 () = stop.cancelled() => return Ok(()),
                 input = keyboard.next() => {
-                    if self.press(input)? == Flow::Quit {
+                    if self.press_all(input, &mut keyboard)? == Flow::Quit {
                         return Ok(());
                     }
                     self.draw()?;
@@ -168,6 +168,22 @@ impl Screen<'_> {
         let (view, watching) = (&mut self.view, &mut self.watching);
         self.stage
             .draw(|frame| view.draw(frame, watching, Tick::now()))
+    }
+
+    /// All that was typed meanwhile, so that it is drawn once.
+    fn press_all(
+        &mut self,
+        first: Option<io::Result<Input>>,
+        keyboard: &mut EventStream,
+    ) -> Result<Flow, Failure> {
+        let mut input = Some(first);
+        while let Some(pressed) = input {
+            if self.press(pressed)? == Flow::Quit {
+                return Ok(Flow::Quit);
+            }
+            input = keyboard.next().now_or_never();
+        }
+        Ok(Flow::GoOn)
     }
 
     fn press(&mut self, input: Option<io::Result<Input>>) -> Result<Flow, Failure> {

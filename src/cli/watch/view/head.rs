@@ -110,10 +110,11 @@ fn all_figures(watching: &Watching, now: Tick, ink: Ink) -> Vec<Figure> {
             ink.plain(),
         );
     }
-    match &link.gaps {
-        gaps if gaps.gaps == 0 => add(5, "no gaps".to_owned(), ink.plain()),
-        gaps => {
-            let text = format!("gaps {} ({} missed)", gaps.gaps, plain::count(gaps.offsets));
+    match &link.gaps.last {
+        None => add(5, "no gaps".to_owned(), ink.plain()),
+        Some((reason, _)) => {
+            let (gaps, missed) = (link.gaps.gaps, plain::count(link.gaps.offsets));
+            let text = format!("gaps {gaps} ({missed} missed, last {})", reason.label());
             add(10, text, ink.bad());
         }
     }
@@ -193,7 +194,7 @@ pub(super) fn notice(
         };
         let text = format!("no connection for {time}, {again}: {}", escaped(reason));
         (text, ink.bad())
-    } else if let Some(gap) = &link.gaps.last {
+    } else if let Some((_, gap)) = &link.gaps.last {
         (escaped(gap).into_owned(), ink.bad())
     } else if let Some(narrowed) = &link.narrowed {
         (escaped(narrowed).into_owned(), ink.warning())

@@ -242,13 +242,17 @@ fn a_gap_is_counted_and_its_reason_told() {
     bed.hear(gap(GapReason::Evicted));
     bed.hear(gap(GapReason::Lost));
     let lines = bed.lines();
-    assert!(lines[1].contains("gaps 2 (8 missed)"), "{}", lines[1]);
+    assert!(
+        lines[1].contains("gaps 2 (8 missed, last lost)"),
+        "{}",
+        lines[1]
+    );
     let notice = "gap in f: offsets 5..9 were lost in an unclean stop of the server; going on at 9";
     assert_eq!(lines[2], notice);
     assert_eq!(bed.colour_of("gaps 2"), [Color::Red; 6]);
     let mut small = Bed::usual(40, 8);
     small.hear(gap(GapReason::Lost));
-    assert!(small.lines()[1].contains("gaps 1 (4 missed)"));
+    assert!(small.lines()[1].contains("gaps 1 (4 missed, last lost)"));
 }
 
 #[test]
