@@ -11,13 +11,15 @@ use crate::{
     proto::convert::parse_duration,
 };
 
-/// Where the server is, and who we are to it.
+/// Where the server is, and who we are to it. Of commands with commands of their own, before or behind
+/// those.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Connection")]
 pub(super) struct ConnectArgs {
     /// Server to talk to; repeat it to name others to fall back on
     #[arg(
         long,
+        global = true,
         env = "RINGFEED_ENDPOINT",
         value_name = "URL",
         value_delimiter = ',',
@@ -27,6 +29,7 @@ pub(super) struct ConnectArgs {
     /// Bearer token; the environment keeps it out of the process list
     #[arg(
         long,
+        global = true,
         env = "RINGFEED_TOKEN",
         value_name = "TOKEN",
         hide_env_values = true
@@ -35,17 +38,19 @@ pub(super) struct ConnectArgs {
     /// File with the bearer token; read again when it changes, so that it can be replaced meanwhile
     #[arg(
         long,
+        global = true,
         env = "RINGFEED_TOKEN_FILE",
         value_name = "FILE",
         conflicts_with = "token"
     )]
     pub(super) token_file: Option<PathBuf>,
     /// PEM file of the certificates to trust; https:// needs it
-    #[arg(long, env = "RINGFEED_TLS_CA", value_name = "FILE")]
+    #[arg(long, global = true, env = "RINGFEED_TLS_CA", value_name = "FILE")]
     pub(super) tls_ca: Option<PathBuf>,
     /// PEM file of our own certificate
     #[arg(
         long,
+        global = true,
         env = "RINGFEED_TLS_CERT",
         value_name = "FILE",
         requires = "tls_key"
@@ -54,13 +59,14 @@ pub(super) struct ConnectArgs {
     /// PEM file of its key
     #[arg(
         long,
+        global = true,
         env = "RINGFEED_TLS_KEY",
         value_name = "FILE",
         requires = "tls_cert"
     )]
     pub(super) tls_key: Option<PathBuf>,
     /// Name in the server's certificate, if it is not the endpoint's host
-    #[arg(long, env = "RINGFEED_TLS_DOMAIN", value_name = "NAME")]
+    #[arg(long, global = true, env = "RINGFEED_TLS_DOMAIN", value_name = "NAME")]
     pub(super) tls_domain: Option<String>,
     #[command(flatten)]
     pub(super) telemetry: TelemetryArgs,

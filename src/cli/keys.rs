@@ -8,7 +8,8 @@ use clap::{Args, Subcommand};
 use super::{
     args::{ConnectArgs, duration},
     exit::{Outcome, Usage, note},
-    plain::{self, Align, Columns, Cut},
+    output::Paper,
+    plain::{self, Align, Columns},
     remote::Remote,
 };
 use crate::{
@@ -29,7 +30,7 @@ pub(super) struct KeysArgs {
     #[command(subcommand)]
     action: Option<Action>,
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -163,17 +164,19 @@ async fn list(remote: &Remote, feed: &str) -> anyhow::Result<()> {
     let mut table = Columns::new(&[
         ("KEY", Align::Left),
         ("KIND", Align::Left),
-        ("LAST OFFSET", Align::Right),
+        ("OFFSET", Align::Right),
         ("LAST", Align::Right),
         ("UNIT", Align::Left),
         ("NAME", Align::Left),
-    ]);
+    ])
+    // What a key is called, and the texts of whoever described it.
+    .yielding(&[0, 1, 4, 5]);
     for_each_page(remote, feed, |keys| {
         keys.into_iter().for_each(|key| table.row(row(key)));
         Ok(())
     })
     .await?;
-    table.write(&mut io::stdout().lock(), Cut::of_stdout())?;
+    table.write(&mut io::stdout().lock(), Paper::of_stdout().cut)?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::{
     args::ConnectArgs,
     exit::Outcome,
     keys::for_each_page,
-    output::{Colour, Entry, Format, Printer},
+    output::{Entry, Format, Paper, Printer},
     remote::Remote,
 };
 use crate::{model::now, proto::v1};
@@ -50,14 +50,6 @@ pub(super) fn default_format() -> Format {
     }
 }
 
-pub(super) fn colour_of_stdout() -> Colour {
-    if console::user_attended() && console::colors_enabled() {
-        Colour::On
-    } else {
-        Colour::Off
-    }
-}
-
 impl LatestArgs {
     pub(super) async fn run(self) -> anyhow::Result<Outcome> {
         let remote = Remote::new(&self.connect)?;
@@ -67,7 +59,7 @@ impl LatestArgs {
             Format::Jsonl | Format::Csv => HashMap::new(),
         };
         let out = BufWriter::new(io::stdout().lock());
-        let mut printer = Printer::new(format, colour_of_stdout(), out);
+        let mut printer = Printer::new(format, Paper::of_stdout(), out);
         let mut request = v1::GetLatestRequest {
             feed: self.feed.clone(),
             keys: self.key.clone(),

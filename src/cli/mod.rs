@@ -15,12 +15,14 @@ pub mod mapping;
 pub mod output;
 mod plain;
 mod producers;
+mod remarks;
 mod remote;
 pub mod serve;
 mod subscribe;
 mod subscribers;
 mod telemetry;
 mod token;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -45,6 +47,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Ingest(Box<ingest::IngestArgs>),
     Subscribe(Box<subscribe::SubscribeArgs>),
+    Watch(Box<watch::WatchArgs>),
     Latest(latest::LatestArgs),
     Keys(Box<keys::KeysArgs>),
     Producers(producers::ProducersArgs),
@@ -79,6 +82,7 @@ impl Command {
             Self::Demo(args) => on_all_cores(demo::run(args)),
             Self::Ingest(args) => block_on(args.run()),
             Self::Subscribe(args) => block_on(args.run()),
+            Self::Watch(args) => block_on(args.run()),
             Self::Latest(args) => block_on(args.run()),
             Self::Keys(args) => block_on(args.run()),
             Self::Producers(args) => block_on(args.run()),
@@ -115,10 +119,55 @@ fn block_on(command: impl Future<Output = anyhow::Result<Outcome>>) -> anyhow::R
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::{Cli, Command, args::ConnectArgs};
+
+    fn connection(line: &str) -> ConnectArgs {
+        let cli = Cli::try_parse_from(line.split(' '));
+        let command = cli
+            .unwrap_or_else(|error| panic!("{line}: {error}"))
+            .command;
+        if let Command::Feeds(args) = command {
+            return args.connect;
+        }
+        let Command::Keys(args) = command else {
+            panic!("{command:?}")
+        };
+        args.connect
+    }
+
+    #[test]
+    fn where_the_server_is_may_stand_before_or_behind_an_action() {
+        for line in [
+            "ringfeed feeds FLAGS list",
+            "ringfeed feeds list FLAGS",
+            "ringfeed feeds create f --max-bytes 1GiB FLAGS",
+            "ringfeed keys FLAGS f set k --unit Cel",
+            "ringfeed keys f FLAGS delete k",
+            "ringfeed keys f set k FLAGS --unit Cel",
+            "ringfeed keys f FLAGS",
+        ] {
+            let flags = "--endpoint http://a:1 --endpoint http://b:2 --token t \
+                --tls-ca ca --tls-cert cert --tls-key key --tls-domain d --verbose";
+            let given = connection(&line.replace("FLAGS", flags));
+            assert_eq!(given.endpoint, ["http://a:1", "http://b:2"], "{line}");
+            assert!(given.token.is_some(), "{line}");
+            let files = [given.tls_ca, given.tls_cert, given.tls_key];
+            let files = files.map(|file| file.unwrap().display().to_string());
+            assert_eq!(files, ["ca", "cert", "key"], "{line}");
+            assert_eq!(given.tls_domain.as_deref(), Some("d"), "{line}");
+        }
+        for alone in ["--tls-cert cert", "--token t --token-file f"] {
+            for line in ["ringfeed feeds FLAGS list", "ringfeed feeds list FLAGS"] {
+                let line = line.replace("FLAGS", alone);
+                assert!(Cli::try_parse_from(line.split(' ')).is_err(), "{line}");
+            }
+        }
+    }
 
     #[test]
     fn the_command_line_is_consistent() {
-        super::Cli::command().debug_assert();
+        Cli::command().debug_assert();
     }
 }

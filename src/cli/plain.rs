@@ -1,11 +1,12 @@
-//! Numbers, times and small tables as people read them: 80 columns, no colours, safe for a
-//! terminal.
+//! Numbers, times and small tables as people read them: as wide as the terminal, no colours, safe
+//! for it.
 
 use std::{
     io::{self, Write},
     time::Duration,
 };
 
+pub(super) use super::output::Cut;
 use super::output::escaped;
 use crate::{model::UnixNanos, proto::convert};
 
@@ -86,7 +87,8 @@ pub(super) fn ago(time: Option<UnixNanos>, now: UnixNanos) -> String {
 /// `120/s`, `0.5/s`, `-`.
 pub(super) fn rate(per_second: f64) -> String {
     match per_second {
-        rate if rate <= 0.0 || !rate.is_finite() => "-".to_owned(),
+        // What came long ago is not quite forgotten.
+        rate if rate < 0.005 || !rate.is_finite() => "-".to_owned(),
         rate if rate < 10.0 => format!("{rate:.2}/s"),
         #[expect(
             clippy::cast_possible_truncation,
@@ -104,18 +106,16 @@ pub(super) enum Align {
     Right,
 }
 
-/// Rows under a header, as wide as their cells need; the first columns give way, the widest of them
-/// first, where a line would be longer than the terminal.
+/// Rows under a header, as wide as their cells need; the first column gives way, or the widest of those
+/// that are named, where a line would be longer than the terminal.
 #[derive(Debug)]
 pub(super) struct Columns {
     heads: Vec<(&'static str, Align)>,
     rows: Vec<Vec<String>>,
-    /// How many columns give way.
-    yielding: usize,
+    /// Which columns give way.
+    yielding: Vec<usize>,
 }
 
-/// What a terminal has when it does not say otherwise.
-const WIDTH: usize = 80;
 const MIN_YIELDING: usize = 8;
 
 impl Columns {
@@ -123,13 +123,13 @@ impl Columns {
         Self {
             heads: heads.to_vec(),
             rows: Vec::new(),
-            yielding: 1,
+            yielding: vec![0],
         }
     }
 
-    /// Lets more columns than the first one give way.
-    pub(super) fn yielding(mut self, columns: usize) -> Self {
-        self.yielding = columns;
+    /// Lets these columns give way, by their places from 0.
+    pub(super) fn yielding(mut self, columns: &[usize]) -> Self {
+        self.yielding = columns.to_vec();
         self
     }
 
@@ -139,11 +139,11 @@ impl Columns {
             .push(cells.map(|cell| escaped(&cell).into_owned()).collect());
     }
 
-    /// Writes the table; `cut` shortens long cells of the first columns, which only a terminal wants.
+    /// Writes the table; `cut` shortens long cells, which only a terminal wants.
     pub(super) fn write(mut self, out: &mut impl Write, cut: Cut) -> io::Result<()> {
         let mut widths = self.widths();
-        if cut == Cut::ToTerminal {
-            self.shrink(&mut widths);
+        if let Cut::To(width) = cut {
+            self.shrink(&mut widths, width);
         }
         let heads: Vec<_> = self
             .heads
@@ -156,19 +156,21 @@ impl Columns {
         Ok(())
     }
 
-    fn shrink(&mut self, widths: &mut [usize]) {
+    fn shrink(&mut self, widths: &mut [usize], width: usize) {
         let between = 2 * widths.len().saturating_sub(1);
-        let mut over = (widths.iter().sum::<usize>() + between).saturating_sub(WIDTH);
+        let mut over = (widths.iter().sum::<usize>() + between).saturating_sub(width);
         while over > 0 {
-            let first = widths.iter_mut().take(self.yielding);
-            match first.max().filter(|widest| **widest > MIN_YIELDING) {
+            let columns = widths.iter_mut().enumerate();
+            let yielding = columns.filter(|(column, _)| self.yielding.contains(column));
+            let widest = yielding.map(|(_, width)| width).max();
+            match widest.filter(|widest| **widest > MIN_YIELDING) {
                 Some(widest) => *widest -= 1,
                 None => break,
             }
             over -= 1;
         }
         for row in &mut self.rows {
-            let cells = row.iter_mut().zip(&*widths).take(self.yielding);
+            let cells = row.iter_mut().zip(&*widths);
             cells.for_each(|(cell, width)| shorten(cell, *width));
         }
     }
@@ -192,24 +194,6 @@ impl Columns {
             }
         });
         padded.collect::<Vec<_>>().join("  ")
-    }
-}
-
-/// Whether long cells are shortened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Cut {
-    ToTerminal,
-    Never,
-}
-
-impl Cut {
-    /// What stdout wants.
-    pub(super) fn of_stdout() -> Self {
-        if console::user_attended() {
-            Self::ToTerminal
-        } else {
-            Self::Never
-        }
     }
 }
 
@@ -240,15 +224,19 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(604_800)), "7 d");
         assert_eq!(duration(Duration::from_millis(40)), "40 ms");
         assert_eq!(ago(Some(0), 7_800_000_000_000), "2 h ago");
+        assert_eq!(
+            [0.004, 0.005, 9.876, 1_234.5].map(rate),
+            ["-", "0.01/s", "9.88/s", "1,235/s"]
+        );
     }
 
     #[test]
     fn the_widest_of_several_columns_gives_way_first() {
         let heads = [("A", Align::Left), ("B", Align::Left), ("C", Align::Left)];
-        let mut table = Columns::new(&heads).yielding(2);
+        let mut table = Columns::new(&heads).yielding(&[0, 1]);
         table.row(["a".repeat(20), "b".repeat(60), "c".repeat(30)]);
         let mut out = Vec::new();
-        table.write(&mut out, Cut::ToTerminal).unwrap();
+        table.write(&mut out, Cut::To(80)).unwrap();
         let text = String::from_utf8(out).unwrap();
         let row = text.lines().nth(1).unwrap();
         let widths: Vec<_> = row.split("  ").map(|cell| cell.chars().count()).collect();
@@ -261,7 +249,7 @@ mod tests {
         table.row(["k".repeat(200), "1".to_owned()]);
         table.row(["a\u{1b}[2J".to_owned(), "20".to_owned()]);
         let mut out = Vec::new();
-        table.write(&mut out, Cut::ToTerminal).unwrap();
+        table.write(&mut out, Cut::To(80)).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.lines().all(|line| line.chars().count() <= 80),

@@ -7,7 +7,8 @@ use clap::Args;
 use super::{
     args::{ConnectArgs, duration},
     exit::Outcome,
-    plain::{self, Align, Columns, Cut},
+    output::Paper,
+    plain::{self, Align, Columns},
     remote::Remote,
 };
 use crate::{
@@ -42,7 +43,8 @@ impl ProducersArgs {
             ("REFUSED", Align::Right),
             ("LAST SEEN", Align::Left),
             ("CONNECTED", Align::Left),
-        ]);
+        ])
+        .yielding(&[0, 1, 2]);
         let mut request = v1::ListProducersRequest {
             feed: self.feed.unwrap_or_default(),
             stale: self.stale.map(wire_duration),
@@ -63,7 +65,7 @@ impl ProducersArgs {
                 break;
             }
         }
-        table.write(&mut io::stdout().lock(), Cut::of_stdout())?;
+        table.write(&mut io::stdout().lock(), Paper::of_stdout().cut)?;
         Ok(Outcome::Done)
     }
 }

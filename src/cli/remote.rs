@@ -1,7 +1,7 @@
 //! The server as commands see it: calls whose errors already say what to do, and the user's wish
 //! to stop.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
@@ -11,7 +11,7 @@ use super::{
     exit::{self, Usage},
     telemetry,
 };
-use crate::client::{CatalogClient, Connection, FeedClient};
+use crate::client::{CatalogClient, Connection, FeedClient, SubscribeError};
 
 /// A connection whose errors are for people.
 #[derive(Clone, Debug)]
@@ -50,6 +50,18 @@ impl Remote {
 
     pub(super) fn explain(&self, status: &Status) -> anyhow::Error {
         exit::explain(status, self.0.endpoint())
+    }
+
+    /// Why a stream ended for good.
+    pub(super) fn explain_end(&self, error: SubscribeError) -> anyhow::Error {
+        match error {
+            SubscribeError::Status(status) | SubscribeError::Dismissed { status, .. } => {
+                self.explain(&status)
+            }
+            error @ (SubscribeError::Broken(_)
+            | SubscribeError::Refused { .. }
+            | SubscribeError::Request(_)) => anyhow!(error),
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use clap::Args;
 use super::{
     args::ConnectArgs,
     exit::{Outcome, Usage},
+    output::Paper,
     plain::{self, Align, Columns, Cut},
     remote::Remote,
 };
@@ -82,7 +83,7 @@ async fn list(remote: &Remote, feed: String) -> anyhow::Result<()> {
             break;
         }
     }
-    let cut = Cut::of_stdout();
+    let cut = Paper::of_stdout().cut;
     table(subscribers, cut).write(&mut io::stdout().lock(), cut)?;
     Ok(())
 }
@@ -92,7 +93,7 @@ fn table(subscribers: Vec<v1::Subscriber>, cut: Cut) -> Columns {
     let mut principals = subscribers.iter().map(|subscriber| &subscriber.principal);
     let first = principals.next();
     let same = principals.all(|principal| Some(principal) == first);
-    let hides = cut == Cut::ToTerminal && same;
+    let hides = cut != Cut::Never && same;
     let heads = [
         ("NAME", Align::Left),
         ("PRINCIPAL", Align::Left),
@@ -107,7 +108,8 @@ fn table(subscribers: Vec<v1::Subscriber>, cut: Cut) -> Columns {
     let shown = |column: usize| !(hides && column == 1);
     let kept = (0..).zip(heads).filter(|(column, _)| shown(*column));
     let heads: Vec<_> = kept.map(|(_, head)| head).collect();
-    let mut table = Columns::new(&heads).yielding(if hides { 2 } else { 3 });
+    let yielding: &[usize] = if hides { &[0, 1] } else { &[0, 1, 2] };
+    let mut table = Columns::new(&heads).yielding(yielding);
     for subscriber in subscribers {
         let cells = (0..).zip(row(subscriber));
         let kept = cells.filter(|(column, _)| shown(*column));
@@ -178,7 +180,7 @@ NAME       FEED              CURSOR     LAG      TIME  EVICTION  FIDELITY  STATE
 archive    stocks.nasda…  123456789  12,345  2 h 10 m   2 d 7 h  conflate  open
 (unnamed)  stocks.nasda…  123456789  12,345  2 h 10 m   2 d 7 h  conflate  open
 ";
-        let text = text(rows, Cut::ToTerminal);
+        let text = text(rows, Cut::To(80));
         assert_eq!(text, expected);
         assert!(text.lines().all(|line| line.chars().count() <= 80));
     }

@@ -12,11 +12,23 @@ use crate::server::Otlp;
 #[command(next_help_heading = "Connection")]
 pub(super) struct TelemetryArgs {
     /// Say each call and its request id on stderr
-    #[arg(long)]
+    #[arg(long, global = true)]
     verbose: bool,
     /// Send spans of our calls there, by OTLP over gRPC
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "OTEL_EXPORTER_OTLP_ENDPOINT",
+        value_name = "URL"
+    )]
     otlp_endpoint: Option<String>,
+}
+
+impl TelemetryArgs {
+    /// Whether lines would come between what a command draws.
+    pub(super) fn writes_to_terminal(&self) -> bool {
+        self.verbose && console::user_attended_stderr()
+    }
 }
 
 /// Until the command has ended.

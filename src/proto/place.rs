@@ -79,6 +79,11 @@ pub fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
 
+/// Tells globs from names.
+pub fn globs_and_names(texts: &[String]) -> (Vec<String>, Vec<String>) {
+    texts.iter().cloned().partition(|text| is_glob(text))
+}
+
 /// Digits are an offset here, never nanoseconds.
 fn rfc3339(text: &str) -> Option<i64> {
     let number = text.strip_prefix('-').is_some_and(is_number) || is_number(text);

@@ -14,8 +14,8 @@ use self::retain::{RetainArgs, lasts};
 use super::{
     args::{ConnectArgs, bytes, duration},
     exit::{Outcome, Usage},
-    output::escaped,
-    plain::{self, Align, Columns, Cut},
+    output::{Paper, escaped},
+    plain::{self, Align, Columns},
     remote::Remote,
 };
 use crate::{
@@ -35,7 +35,7 @@ pub(super) struct FeedsArgs {
     #[command(subcommand)]
     action: Action,
     #[command(flatten)]
-    connect: ConnectArgs,
+    pub(super) connect: ConnectArgs,
 }
 
 #[derive(Debug, Subcommand)]
@@ -148,7 +148,7 @@ async fn list(remote: &Remote) -> anyhow::Result<()> {
             break;
         }
     }
-    table.write(&mut io::stdout().lock(), Cut::of_stdout())?;
+    table.write(&mut io::stdout().lock(), Paper::of_stdout().cut)?;
     Ok(())
 }
 

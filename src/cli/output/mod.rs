@@ -3,6 +3,7 @@
 
 mod bars;
 pub mod flat;
+mod paper;
 mod summary;
 mod table;
 
@@ -11,8 +12,12 @@ use std::io::{self, Write};
 use self::table::Table;
 pub use self::{
     bars::BarEntry,
+    paper::{Colour, Cut, Paper},
     summary::{escaped, value_summary},
-    table::Colour,
+};
+pub(in crate::cli) use self::{
+    summary::value_and_unit,
+    table::{age, kind, quality},
 };
 use crate::{
     model::UnixNanos,
@@ -55,10 +60,10 @@ enum Style {
 }
 
 impl<W: Write> Printer<W> {
-    /// `colour` is for the table alone; give `Colour::On` only for a terminal.
-    pub fn new(format: Format, colour: Colour, out: W) -> Self {
+    /// `paper` is for the table alone.
+    pub fn new(format: Format, paper: Paper, out: W) -> Self {
         let style = match format {
-            Format::Table => Style::Table(Table::new(colour)),
+            Format::Table => Style::Table(Table::new(paper)),
             Format::Jsonl => Style::Jsonl,
             Format::Csv => Style::Csv(None),
         };

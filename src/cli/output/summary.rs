@@ -64,21 +64,69 @@ fn trade_summary(trade: &v1::Trade) -> String {
 }
 
 fn reading_summary(reading: &v1::Reading, info: Option<&v1::KeyInfo>) -> String {
-    let value = reading.value.as_ref().map(|value| value_text(value, info));
-    let unit = info
-        .and_then(|info| info.unit.as_deref())
-        .unwrap_or_default();
-    // UCUM's unit of a plain number.
-    let unit = if unit == "1" { "" } else { unit };
     let mark = match reading.quality() {
         v1::Quality::Unspecified | v1::Quality::Good => "",
         v1::Quality::Uncertain => " (uncertain)",
         v1::Quality::Bad => " (bad)",
     };
-    match value {
-        None => format!("{NONE}{mark}"),
-        Some(value) if unit.is_empty() => format!("{value}{mark}"),
-        Some(value) => format!("{value} {}{mark}", escaped(unit)),
+    let (value, unit) = reading_and_unit(reading, info);
+    format!("{}{mark}", with_unit(value, &unit))
+}
+
+/// As `value_summary`, without the quality of a reading.
+pub(super) fn value_without_quality(record: &v1::Record, info: Option<&v1::KeyInfo>) -> String {
+    match &record.payload {
+        Some(Payload::Reading(reading)) => {
+            let (value, unit) = reading_and_unit(reading, info);
+            with_unit(value, &unit)
+        }
+        None
+        | Some(Payload::Quote(_) | Payload::Trade(_) | Payload::Bar(_) | Payload::Status(_)) => {
+            value_summary(record, info)
+        }
+    }
+}
+
+/// What a table of keys shows: bid and ask, the price, the close, the reading, the state; and its
+/// unit or currency. All digits as they were sent, but for doubles whose description says how many.
+pub(in crate::cli) fn value_and_unit(
+    record: &v1::Record,
+    info: Option<&v1::KeyInfo>,
+) -> (String, String) {
+    let currency = || {
+        let currency = info.and_then(|info| info.currency.as_deref());
+        escaped(currency.unwrap_or_default()).into_owned()
+    };
+    match &record.payload {
+        Some(Payload::Reading(reading)) => reading_and_unit(reading, info),
+        Some(Payload::Trade(trade)) => {
+            let cancelled = match trade.action() {
+                TradeAction::Cancel => " (cancelled)",
+                TradeAction::Unspecified | TradeAction::New | TradeAction::Correct => "",
+            };
+            let price = decimal(trade.price.as_ref());
+            (format!("{price}{cancelled}"), currency())
+        }
+        Some(Payload::Bar(bar)) => (decimal(bar.close.as_ref()), currency()),
+        Some(Payload::Quote(_)) => (value_summary(record, info), currency()),
+        None | Some(Payload::Status(_)) => (value_summary(record, info), String::new()),
+    }
+}
+
+fn reading_and_unit(reading: &v1::Reading, info: Option<&v1::KeyInfo>) -> (String, String) {
+    let Some(value) = &reading.value else {
+        return (NONE.to_owned(), String::new());
+    };
+    let unit = info.and_then(|info| info.unit.as_deref());
+    // UCUM's unit of a plain number.
+    let unit = unit.filter(|unit| *unit != "1").unwrap_or_default();
+    (value_text(value, info), escaped(unit).into_owned())
+}
+
+fn with_unit(value: String, unit: &str) -> String {
+    match unit {
+        "" => value,
+        unit => format!("{value} {unit}"),
     }
 }
 
@@ -122,17 +170,28 @@ fn double(number: f64, info: Option<&v1::KeyInfo>) -> String {
     }
 }
 
-/// The text with everything visible that could drive a terminal or reorder a line.
+/// Marks above one letter beyond which further ones run into the lines around it.
+const MAX_MARKS: usize = 4;
+
+/// The text with everything visible that could drive a terminal, reorder a line, or be of another
+/// width than is counted on.
 pub fn escaped(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_unsafe) {
+    if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
         return Cow::Borrowed(text);
     }
     let mut visible = String::with_capacity(text.len());
+    let (mut before, mut marks) = ('\0', 0);
     for c in text.chars() {
-        if is_unsafe(c) {
+        marks = match width(c) {
+            0 => marks + 1,
+            _ => 0,
+        };
+        if is_unsafe(c) || marks > MAX_MARKS || is_fused(before, c) {
             visible.extend(c.escape_unicode());
+            before = '}';
         } else {
             visible.push(c);
+            before = c;
         }
     }
     Cow::Owned(visible)
@@ -143,4 +202,56 @@ fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
         || matches!(c, '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(
+            c,
+            '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{ffa0}'
+        )
+}
+
+/// Whether two characters together are of another width than each by itself (an emoji and its skin
+/// tone, say): terminals do not agree on those.
+fn is_fused(before: char, c: char) -> bool {
+    if c.is_ascii() || before == '\0' {
+        return false;
+    }
+    let mut bytes = [0; 8];
+    let first = before.encode_utf8(&mut bytes).len();
+    let both = first + c.len_utf8();
+    if let Some(rest) = bytes.get_mut(first..) {
+        c.encode_utf8(rest);
+    }
+    let pair = bytes.get(..both).unwrap_or_default();
+    let pair = std::str::from_utf8(pair).unwrap_or_default();
+    console::measure_text_width(pair) != width(before) + width(c)
+}
+
+fn width(c: char) -> usize {
+    console::measure_text_width(c.encode_utf8(&mut [0; 4]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_as_wide_as_counted() {
+        assert_eq!(escaped("Température 湿度"), "Température 湿度");
+        assert_eq!(escaped("a\u{1b}[2Jb\n"), "a\\u{1b}[2Jb\\u{a}");
+        for (text, shown) in [
+            ("x\u{202e}y", "x\\u{202e}y"),
+            ("x\u{61c}y", "x\\u{61c}y"),
+            ("x\u{ad}y", "x\\u{ad}y"),
+            // A sign made an emoji, a skin tone, a ligature.
+            ("☁\u{fe0f}", "☁\\u{fe0f}"),
+            ("👍\u{1f3fd}", "👍\\u{1f3fd}"),
+            ("\u{644}\u{627}", "\u{644}\\u{627}"),
+        ] {
+            assert_eq!(escaped(text), shown);
+        }
+        let heap = format!("e{}", "\u{301}".repeat(50));
+        let shown = escaped(&heap);
+        assert!(shown.starts_with("e\u{301}\u{301}\u{301}\u{301}\\u{301}"));
+        let each: usize = shown.chars().map(width).sum();
+        assert_eq!(console::measure_text_width(&shown), each);
+    }
 }

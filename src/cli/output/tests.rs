@@ -8,6 +8,10 @@ use crate::{
     proto::v1::{Quality, reading::Value as Measured, record::Payload},
 };
 
+const PAPER: Paper = Paper {
+    colour: Colour::Off,
+    cut: Cut::To(80),
+};
 const NOW: UnixNanos = 1_464_183_003_023_000_000;
 
 fn decimal(text: &str) -> Option<v1::Decimal> {
@@ -105,7 +109,7 @@ fn all_kinds() -> Vec<v1::Record> {
 }
 
 fn print(format: Format, records: &[v1::Record]) -> String {
-    let mut printer = Printer::new(format, Colour::Off, Vec::new());
+    let mut printer = Printer::new(format, PAPER, Vec::new());
     for record in records {
         let entry = Entry {
             feed: "f",
@@ -268,6 +272,33 @@ TIME (UTC)   KEY                  KIND    VALUE                          AGE Q
 }
 
 #[test]
+fn the_table_is_as_wide_as_the_terminal_and_whole_in_a_pipe() {
+    let key = "alamosa.a_rather_long_name_of_a_sensor";
+    let long = record(key, bar());
+    let print = |cut| {
+        let mut printer = Printer::new(Format::Table, Paper { cut, ..PAPER }, Vec::new());
+        let entry = Entry {
+            feed: "f",
+            epoch: 1,
+            record: &long,
+            info: None,
+        };
+        printer.record(&entry, NOW).unwrap();
+        String::from_utf8(printer.into_inner()).unwrap()
+    };
+    for width in [53, 60, 80, 100, 200] {
+        let table = print(Cut::To(width));
+        let longest = table.lines().map(console::measure_text_width).max();
+        assert!(longest.unwrap() <= width, "{table}");
+    }
+    let whole = value_summary(&long, None);
+    for table in [print(Cut::To(140)), print(Cut::Never)] {
+        assert!(table.contains(key) && table.contains(&whole), "{table}");
+    }
+    assert!(!print(Cut::Never).contains('…'));
+}
+
+#[test]
 fn the_header_comes_back_every_screenful() {
     let records = vec![record("k", quote()); 81];
     assert_eq!(
@@ -293,7 +324,7 @@ fn nothing_in_a_record_drives_the_terminal() {
         "{text:?}"
     );
     assert!(text.contains(r"\u{1b}]0;x\u{7}"), "{text}");
-    let mut printer = Printer::new(Format::Table, Colour::Off, Vec::new());
+    let mut printer = Printer::new(Format::Table, PAPER, Vec::new());
     printer.note("gap \u{1b}[2J").unwrap();
     assert_eq!(printer.into_inner(), b"-- gap \\u{1b}[2J\n");
 }
@@ -301,7 +332,14 @@ fn nothing_in_a_record_drives_the_terminal() {
 #[test]
 fn colour_is_only_where_it_is_asked_for() {
     let bad = record("k", reading(None, Quality::Bad));
-    let mut printer = Printer::new(Format::Table, Colour::On, Vec::new());
+    let mut printer = Printer::new(
+        Format::Table,
+        Paper {
+            colour: Colour::On,
+            ..PAPER
+        },
+        Vec::new(),
+    );
     let entry = Entry {
         feed: "f",
         epoch: 1,
@@ -365,7 +403,7 @@ fn reading_bar() -> v1::ViewBar {
 }
 
 fn print_bars(format: Format, bars: &[v1::ViewBar]) -> io::Result<String> {
-    let mut printer = Printer::new(format, Colour::Off, Vec::new());
+    let mut printer = Printer::new(format, PAPER, Vec::new());
     for bar in bars {
         let entry = BarEntry {
             feed: "f",
@@ -431,11 +469,25 @@ fn bars_in_a_table_say_what_they_are_made_of() {
     };
     let table = print_bars(Format::Table, &[price_bar(), reading_bar(), partial]).unwrap();
     let expected = "\
-TIME (UTC)   KEY                  KIND    VALUE                          AGE Q
+TIME (UTC)   KEY            KIND    VALUE                                AGE Q
 -- 2016-05-25
-13:30:00.000 AAPL                 trade   118.56 132.06 118.5 130.31 …    3s r2
-13:30:00.000 pi17.temp[3]         reading 16.10–17.0, mean 16.62, 1 b…  open
-13:30:00.000 AAPL                 trade   118.56 132.06 118.5 130.31 …    3s prt
+13:30:00.000 AAPL           trade   118.56 132.06 118.5 130.31 9616100    3s r2
+13:30:00.000 pi17.temp[3]   reading 16.10–17.0, mean 16.62, 1 bad       open
+13:30:00.000 AAPL           trade   118.56 132.06 118.5 130.31 9616100    3s prt
 ";
     assert_eq!(table, expected);
+}
+
+#[test]
+fn of_several_numbers_none_is_shown_in_part() {
+    let mut long = price_bar();
+    if let Some(bar) = &mut long.bar {
+        bar.high = decimal("132.061234");
+        bar.volume = decimal("9616100000");
+    }
+    let table = print_bars(Format::Table, &[long]).unwrap();
+    assert!(
+        table.contains("118.56 132.061234 118.5 130.31 … "),
+        "{table}"
+    );
 }

@@ -14,7 +14,7 @@ use crate::{
     model::Cursor,
     proto::{
         convert::wire_duration,
-        place::{FromPlace, Until, is_glob},
+        place::{FromPlace, Until, globs_and_names, is_glob},
         v1::{self, end::At, fidelity::View, start::From},
     },
 };
@@ -167,7 +167,7 @@ impl SubscribeArgs {
         cursor_file: Option<&CursorFile>,
         format: Format,
     ) -> v1::SubscribeRequest {
-        let (globs, names) = split(&self.feeds);
+        let (globs, names) = globs_and_names(&self.feeds);
         let one = |feed: &String| {
             let place = cursor_file.and_then(|file| file.place(feed));
             v1::Selector {
@@ -193,8 +193,8 @@ impl SubscribeArgs {
     }
 
     fn selector(&self, feed: &str, place: Option<Cursor>) -> v1::Selector {
-        let (key_globs, keys) = split(&self.key);
-        let (exclude_key_globs, exclude_keys) = split(&self.not_key);
+        let (key_globs, keys) = globs_and_names(&self.key);
+        let (exclude_key_globs, exclude_keys) = globs_and_names(&self.not_key);
         v1::Selector {
             keys,
             key_globs,
@@ -259,11 +259,6 @@ impl SubscribeArgs {
             action: action.into(),
         })
     }
-}
-
-/// Globs, and names.
-fn split(texts: &[String]) -> (Vec<String>, Vec<String>) {
-    texts.iter().cloned().partition(|text| is_glob(text))
 }
 
 #[cfg(test)]

@@ -14,7 +14,6 @@ use std::{
     time::Duration,
 };
 
-use anyhow::anyhow;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -26,8 +25,8 @@ use self::{
 use super::{
     cursor_file::CursorFile,
     exit::{Outcome, note},
-    latest::{colour_of_stdout, default_format},
-    output::Printer,
+    latest::default_format,
+    output::{Paper, Printer},
     remote::{Remote, stop_signal},
 };
 use crate::client::{FirstConnect, RetryOptions, SubscribeError, Subscription};
@@ -51,7 +50,7 @@ impl SubscribeArgs {
         };
         let subscription = Subscription::new(remote.connection(), request, retry)?;
         let out = BufWriter::with_capacity(OUT_BYTES, io::stdout().lock());
-        let printer = Printer::new(format, colour_of_stdout(), out);
+        let printer = Printer::new(format, Paper::of_stdout(), out);
         let heartbeats = if self.heartbeat {
             Heartbeats::All
         } else {
@@ -72,7 +71,7 @@ impl SubscribeArgs {
         // Also after an error: what was printed was printed.
         let saved = follow.settle().await;
         match followed {
-            Err(Failure::Status(status)) => Err(remote.explain(&status)),
+            Err(Failure::Stream(error)) => Err(remote.explain_end(error)),
             Err(Failure::Other(error)) => Err(error),
             Ok(()) => saved.map(|()| Outcome::Done),
         }
@@ -81,26 +80,13 @@ impl SubscribeArgs {
 
 #[derive(Debug)]
 enum Failure {
-    Status(tonic::Status),
+    Stream(SubscribeError),
     Other(anyhow::Error),
 }
 
 impl<E: Into<anyhow::Error>> std::convert::From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Other(error.into())
-    }
-}
-
-impl Failure {
-    fn of(error: SubscribeError) -> Self {
-        match error {
-            SubscribeError::Status(status) | SubscribeError::Dismissed { status, .. } => {
-                Self::Status(status)
-            }
-            error @ (SubscribeError::Broken(_)
-            | SubscribeError::Refused { .. }
-            | SubscribeError::Request(_)) => anyhow!(error).into(),
-        }
     }
 }
 
@@ -136,7 +122,7 @@ impl<W: Write> Follow<W> {
                             return Ok(());
                         }
                     }
-                    Err(error) => return Err(Failure::of(error)),
+                    Err(error) => return Err(Failure::Stream(error)),
                 },
             }
         }

@@ -9,7 +9,7 @@ use crate::{
     errors::{Answer, Reason},
     proto::{
         convert::{parse_duration, parse_time, wire_duration},
-        place::is_glob,
+        place::globs_and_names,
         v1::{self, fidelity::View, start::From},
     },
 };
@@ -35,6 +35,13 @@ impl Asked {
         self.left = left;
         let taken: Vec<(String, String)> = taken;
         taken.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// Those that are not empty: a variable of a dashboard may have no value.
+    fn named(&mut self, name: &str) -> Vec<String> {
+        let mut values = self.all(name);
+        values.retain(|value| !value.is_empty());
+        values
     }
 
     /// The one of a name. Empty counts as not given: forms and dashboards leave it so.
@@ -72,8 +79,8 @@ impl Asked {
 
     /// A selector of one feed with the keys of `key` and without those of `not_key`.
     pub(super) fn selector(&mut self, feed: String, from: From) -> v1::Selector {
-        let (key_globs, keys) = split(self.all("key"));
-        let (exclude_key_globs, exclude_keys) = split(self.all("not_key"));
+        let (key_globs, keys) = globs_and_names(&self.named("key"));
+        let (exclude_key_globs, exclude_keys) = globs_and_names(&self.named("not_key"));
         v1::Selector {
             feed,
             keys,
@@ -112,12 +119,6 @@ pub(super) fn in_bars(interval: Duration, include_open: bool) -> v1::Fidelity {
             include_open,
         })),
     }
-}
-
-/// One that names no key is dropped: a dashboard's variable without a value.
-fn split(keys: Vec<String>) -> (Vec<String>, Vec<String>) {
-    let named = keys.into_iter().filter(|key| !key.is_empty());
-    named.partition(|key| is_glob(key))
 }
 
 pub(super) fn invalid(parameter: &str, what: impl Display) -> Status {
