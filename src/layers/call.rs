@@ -4,17 +4,20 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Instant,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
 use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Caller, End, FeatureFlags, Flags, Peer, Quota, Rpc};
+use super::{
+    Caller, FeatureFlags, Flags, Peer, Quota, Rpc, Traffic,
+    seldom::Seldom,
+    witness::{Witness, Witnesses},
+};
 use crate::{
     errors::{Answer, Reason},
     model::{Principal, Scopes},
@@ -39,7 +42,8 @@ pub struct Call {
     flags: OnceLock<Flags>,
     span: OnceLock<SpanContext>,
     source: OnceLock<Arc<Source>>,
-    end: OnceLock<End>,
+    log_span: OnceLock<tracing::Span>,
+    pub(super) witnesses: Witnesses,
     stopped: AtomicBool,
     cut: OnceLock<Reason>,
 }
@@ -56,13 +60,6 @@ pub struct Told {
     pub baggage: Option<Box<str>>,
     pub(super) flags: Vec<Box<str>>,
     pub(super) known_flags: FeatureFlags,
-}
-
-/// Messages and their bytes, one way.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    messages: AtomicU64,
-    bytes: AtomicU64,
 }
 
 /// Why the server ends a stream that could go on.
@@ -92,7 +89,8 @@ impl Call {
             flags: OnceLock::new(),
             span: OnceLock::new(),
             source: OnceLock::new(),
-            end: OnceLock::new(),
+            log_span: OnceLock::new(),
+            witnesses: Witnesses::default(),
             stopped: AtomicBool::new(false),
             cut: OnceLock::new(),
         }
@@ -167,9 +165,18 @@ impl Call {
         self.source.get()
     }
 
-    /// How it ended; the first to say so is heard.
-    pub(super) fn end(&self, end: End) -> &End {
-        self.end.get_or_init(|| end)
+    /// Says in which span of the log lines are that are written for the call.
+    pub(super) fn logged_in(&self, span: tracing::Span) -> &tracing::Span {
+        self.log_span.get_or_init(|| span)
+    }
+
+    pub(super) fn log_span(&self) -> Option<&tracing::Span> {
+        self.log_span.get()
+    }
+
+    /// Has it look on until the call is over.
+    pub(super) fn watch(&self, witness: impl Witness + 'static) {
+        self.witnesses.add(witness);
     }
 
     /// The handler ends the stream because the server wants it to, though nothing failed.
@@ -213,30 +220,28 @@ impl Call {
         }
     }
 
-    /// Comes back when the server has to end the stream.
-    pub fn over(&self, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
+    /// Comes back when the server has to end the stream. To be asked with each message.
+    pub fn over(&self, stopping: &CancellationToken) -> Seldom<Over> {
         let stopping = stopping.clone();
         let leaving = self.peer.as_ref().map(|peer| peer.leaving.clone());
         if !self.may_fail() {
-            return async move {
+            return Seldom::new(async move {
                 tokio::select! {
                     biased;
                     () = stopping.cancelled_owned() => Over::Stopping,
                     () = cancelled(leaving) => Over::Aged,
                 }
-            }
-            .boxed();
+            });
         }
         let failed = self.failed();
-        async move {
+        Seldom::new(async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled_owned() => Over::Stopping,
                 reason = failed => Over::Failed(reason),
                 () = cancelled(leaving) => Over::Aged,
             }
-        }
-        .boxed()
+        })
     }
 }
 
@@ -251,21 +256,6 @@ async fn reached(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Traffic {
-    pub fn add(&self, messages: u64, bytes: u64) {
-        self.messages.fetch_add(messages, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
-    }
-
-    pub fn messages(&self) -> u64 {
-        self.messages.load(Relaxed)
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
     }
 }
 
