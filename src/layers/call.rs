@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     errors::{Answer, Reason},
+    metrics::RpcMetrics,
     model::{Principal, Scopes},
     trace::{Source, SpanContext},
 };
@@ -43,6 +44,7 @@ pub struct Call {
     span: OnceLock<SpanContext>,
     source: OnceLock<Arc<Source>>,
     log_span: OnceLock<tracing::Span>,
+    metrics: OnceLock<Arc<RpcMetrics>>,
     pub(super) witnesses: Witnesses,
     stopped: AtomicBool,
     cut: OnceLock<Reason>,
@@ -90,6 +92,7 @@ impl Call {
             span: OnceLock::new(),
             source: OnceLock::new(),
             log_span: OnceLock::new(),
+            metrics: OnceLock::new(),
             witnesses: Witnesses::default(),
             stopped: AtomicBool::new(false),
             cut: OnceLock::new(),
@@ -172,6 +175,29 @@ impl Call {
 
     pub(super) fn log_span(&self) -> Option<&tracing::Span> {
         self.log_span.get()
+    }
+
+    /// What passes from now on is counted there as well, as it passes.
+    pub(super) fn count_in(&self, metrics: Arc<RpcMetrics>) {
+        drop(self.metrics.set(metrics));
+    }
+
+    pub(super) fn metrics(&self) -> Option<&RpcMetrics> {
+        self.metrics.get().map(|metrics| &**metrics)
+    }
+
+    pub(super) fn count_received(&self, messages: u64, bytes: u64) {
+        self.received.add(messages, bytes);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.received().count(messages, bytes);
+        }
+    }
+
+    pub(super) fn count_sent(&self, messages: u64, bytes: u64) {
+        self.sent.add(messages, bytes);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.sent().count(messages, bytes);
+        }
     }
 
     /// Has it look on until the call is over.

@@ -17,14 +17,20 @@ use crate::{errors::code_name, metrics::RpcMetrics};
 
 /// Looks up each call's counters once for all, so that it is made after the recorder.
 #[derive(Clone, Debug)]
-pub struct RpcMetricsLayer(Arc<[(&'static Rpc, RpcMetrics)]>);
+pub struct RpcMetricsLayer(Arc<[Known]>);
+
+type Known = (&'static Rpc, Arc<RpcMetrics>);
 
 impl RpcMetricsLayer {
     #[expect(clippy::new_without_default, reason = "it registers the metrics")]
     pub fn new() -> Self {
         let all = RPCS.iter().chain([Rpc::of_path("")]);
-        Self(all.map(|rpc| (rpc, RpcMetrics::new(rpc.name))).collect())
+        Self(all.map(|rpc| (rpc, of(rpc))).collect())
     }
+}
+
+fn of(rpc: &Rpc) -> Arc<RpcMetrics> {
+    Arc::new(RpcMetrics::new(rpc.name))
 }
 
 impl<S> Layer<S> for RpcMetricsLayer {
@@ -39,26 +45,28 @@ impl<S> Layer<S> for RpcMetricsLayer {
 impl Gate for RpcMetricsLayer {
     fn admit(&self, call: &Arc<Call>, request: Request<Body>) -> Result<Request<Body>, Status> {
         let known = self.0.iter().find(|(rpc, _)| std::ptr::eq(*rpc, call.rpc));
-        let metrics = known.map_or_else(|| RpcMetrics::new(call.rpc.name), |(_, m)| m.clone());
+        let metrics = known.map_or_else(|| of(call.rpc), |(_, metrics)| Arc::clone(metrics));
         metrics.count_started();
         if call.rpc.is_stream() {
             metrics.add_open_stream();
         }
-        call.received.count_in(metrics.received());
-        call.sent.count_in(metrics.sent());
-        call.watch(Counting(metrics));
+        call.count_in(metrics);
+        call.watch(Counting);
         Ok(request)
     }
 }
 
 #[derive(Debug)]
-struct Counting(RpcMetrics);
+struct Counting;
 
 impl Witness for Counting {
     fn ended(&mut self, call: &Call, end: &End) {
+        let Some(metrics) = call.metrics() else {
+            return;
+        };
         if call.rpc.is_stream() {
-            self.0.count_stream_ended(end.by.name());
+            metrics.count_stream_ended(end.by.name());
         }
-        self.0.observe_handled(code_name(end.code), end.took);
+        metrics.observe_handled(code_name(end.code), end.took);
     }
 }

@@ -43,8 +43,8 @@ impl Course for TraceLayer {
         let span = trace::server_call(parent, called);
         if let Some(context) = span.context() {
             call.traced(context.clone(), Source::new(&span, parent));
+            call.watch(Traced(span));
         }
-        call.watch(Traced(span));
         let span = call.logged_in(log_span(&call));
         Box::pin(span.in_scope(go).instrument(span.clone()))
     }

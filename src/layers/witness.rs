@@ -72,7 +72,7 @@ impl Watcher for Watch {
 
     fn data(&mut self, data: &Bytes) {
         let ended = self.messages.advance(data);
-        self.call.sent.add(ended, data.len() as u64);
+        self.call.count_sent(ended, data.len() as u64);
     }
 
     fn trailers(&mut self, trailers: &mut HeaderMap) {
@@ -106,6 +106,6 @@ impl Received {
 impl Watcher for Received {
     fn data(&mut self, data: &Bytes) {
         let ended = self.messages.advance(data);
-        self.call.received.add(ended, data.len() as u64);
+        self.call.count_received(ended, data.len() as u64);
     }
 }
