@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
+use axum::body::Body;
+use http::Request;
+use tonic::Status;
 use tower::Layer;
 
 use super::{
     Call, End,
-    onlooker::{Onlooker, Onlooking, Witness},
     rpc::Noise,
+    shape::{Gate, Gated},
+    witness::Witness,
 };
 use crate::errors::{Reason, code_name};
 
@@ -15,22 +19,21 @@ use crate::errors::{Reason, code_name};
 pub struct AccessLogLayer;
 
 #[derive(Debug)]
-pub(super) struct Line;
+struct Line;
 
 impl<S> Layer<S> for AccessLogLayer {
-    type Service = Onlooking<S, Self>;
+    type Service = Gated<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let onlooker = *self;
-        Onlooking { inner, onlooker }
+        let gate = *self;
+        Gated { inner, gate }
     }
 }
 
-impl Onlooker for AccessLogLayer {
-    type Witness = Line;
-
-    fn witness(&self, _call: &Arc<Call>) -> Line {
-        Line
+impl Gate for AccessLogLayer {
+    fn admit(&self, call: &Arc<Call>, request: Request<Body>) -> Result<Request<Body>, Status> {
+        call.watch(Line);
+        Ok(request)
     }
 }
 

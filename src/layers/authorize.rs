@@ -1,53 +1,34 @@
 //! Whether a caller may make a call at all: its scopes must have one of the actions that the call
 //! needs. Of which feeds and keys is decided where the request is read, in `rpc/access`.
 
-use std::{
-    convert::Infallible,
-    future::{Future, ready},
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::sync::Arc;
 
 use axum::body::Body;
-use http::{Request, Response};
+use http::Request;
 use tonic::Status;
-use tower::{Layer, Service};
+use tower::Layer;
 
-use super::{Call, Needs};
+use super::{
+    Call, Needs,
+    shape::{Gate, Gated},
+};
 use crate::errors::{Answer, Reason};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct AuthorizeLayer;
 
-#[derive(Clone, Debug)]
-pub struct Authorize<S>(S);
-
 impl<S> Layer<S> for AuthorizeLayer {
-    type Service = Authorize<S>;
+    type Service = Gated<S, Self>;
 
-    fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize(inner)
+    fn layer(&self, inner: S) -> Self::Service {
+        let gate = *self;
+        Gated { inner, gate }
     }
 }
 
-impl<S> Service<Request<Body>> for Authorize<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        match check(&Call::of(request.extensions())) {
-            Ok(()) => Box::pin(self.0.call(request)),
-            Err(denied) => Box::pin(ready(Ok(denied.into_http()))),
-        }
+impl Gate for AuthorizeLayer {
+    fn admit(&self, call: &Arc<Call>, request: Request<Body>) -> Result<Request<Body>, Status> {
+        check(call).map(|()| request)
     }
 }
 
@@ -68,8 +49,9 @@ fn check(call: &Call) -> Result<(), Status> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{convert::Infallible, future::ready};
 
+    use http::Response;
     use tonic::Code;
     use tonic_types::StatusExt as _;
     use tower::{ServiceExt as _, service_fn};

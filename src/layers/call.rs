@@ -4,19 +4,23 @@
 use std::{
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::Instant,
 };
 
-use futures_util::{FutureExt as _, future::BoxFuture};
 use http::Extensions;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
-use super::{Caller, End, FeatureFlags, Flags, Peer, Quota, Rpc};
+use super::{
+    Caller, FeatureFlags, Flags, Peer, Quota, Rpc, Traffic,
+    seldom::Seldom,
+    witness::{Witness, Witnesses},
+};
 use crate::{
     errors::{Answer, Reason},
+    metrics::RpcMetrics,
     model::{Principal, Scopes},
     trace::{Source, SpanContext},
 };
@@ -39,7 +43,9 @@ pub struct Call {
     flags: OnceLock<Flags>,
     span: OnceLock<SpanContext>,
     source: OnceLock<Arc<Source>>,
-    end: OnceLock<End>,
+    log_span: OnceLock<tracing::Span>,
+    metrics: OnceLock<Arc<RpcMetrics>>,
+    pub(super) witnesses: Witnesses,
     stopped: AtomicBool,
     cut: OnceLock<Reason>,
 }
@@ -56,13 +62,6 @@ pub struct Told {
     pub baggage: Option<Box<str>>,
     pub(super) flags: Vec<Box<str>>,
     pub(super) known_flags: FeatureFlags,
-}
-
-/// Messages and their bytes, one way.
-#[derive(Debug, Default)]
-pub struct Traffic {
-    messages: AtomicU64,
-    bytes: AtomicU64,
 }
 
 /// Why the server ends a stream that could go on.
@@ -92,7 +91,9 @@ impl Call {
             flags: OnceLock::new(),
             span: OnceLock::new(),
             source: OnceLock::new(),
-            end: OnceLock::new(),
+            log_span: OnceLock::new(),
+            metrics: OnceLock::new(),
+            witnesses: Witnesses::default(),
             stopped: AtomicBool::new(false),
             cut: OnceLock::new(),
         }
@@ -167,9 +168,41 @@ impl Call {
         self.source.get()
     }
 
-    /// How it ended; the first to say so is heard.
-    pub(super) fn end(&self, end: End) -> &End {
-        self.end.get_or_init(|| end)
+    /// Says in which span of the log lines are that are written for the call.
+    pub(super) fn logged_in(&self, span: tracing::Span) -> &tracing::Span {
+        self.log_span.get_or_init(|| span)
+    }
+
+    pub(super) fn log_span(&self) -> Option<&tracing::Span> {
+        self.log_span.get()
+    }
+
+    /// What passes from now on is counted there as well, as it passes.
+    pub(super) fn count_in(&self, metrics: Arc<RpcMetrics>) {
+        drop(self.metrics.set(metrics));
+    }
+
+    pub(super) fn metrics(&self) -> Option<&RpcMetrics> {
+        self.metrics.get().map(|metrics| &**metrics)
+    }
+
+    pub(super) fn count_received(&self, messages: u64, bytes: u64) {
+        self.received.add(messages, bytes);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.received().count(messages, bytes);
+        }
+    }
+
+    pub(super) fn count_sent(&self, messages: u64, bytes: u64) {
+        self.sent.add(messages, bytes);
+        if let Some(metrics) = self.metrics.get() {
+            metrics.sent().count(messages, bytes);
+        }
+    }
+
+    /// Has it look on until the call is over.
+    pub(super) fn watch(&self, witness: impl Witness + 'static) {
+        self.witnesses.add(witness);
     }
 
     /// The handler ends the stream because the server wants it to, though nothing failed.
@@ -213,30 +246,28 @@ impl Call {
         }
     }
 
-    /// Comes back when the server has to end the stream.
-    pub fn over(&self, stopping: &CancellationToken) -> BoxFuture<'static, Over> {
+    /// Comes back when the server has to end the stream. To be asked with each message.
+    pub fn over(&self, stopping: &CancellationToken) -> Seldom<Over> {
         let stopping = stopping.clone();
         let leaving = self.peer.as_ref().map(|peer| peer.leaving.clone());
         if !self.may_fail() {
-            return async move {
+            return Seldom::new(async move {
                 tokio::select! {
                     biased;
                     () = stopping.cancelled_owned() => Over::Stopping,
                     () = cancelled(leaving) => Over::Aged,
                 }
-            }
-            .boxed();
+            });
         }
         let failed = self.failed();
-        async move {
+        Seldom::new(async move {
             tokio::select! {
                 biased;
                 () = stopping.cancelled_owned() => Over::Stopping,
                 reason = failed => Over::Failed(reason),
                 () = cancelled(leaving) => Over::Aged,
             }
-        }
-        .boxed()
+        })
     }
 }
 
@@ -251,21 +282,6 @@ async fn reached(deadline: Option<tokio::time::Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
-    }
-}
-
-impl Traffic {
-    pub fn add(&self, messages: u64, bytes: u64) {
-        self.messages.fetch_add(messages, Relaxed);
-        self.bytes.fetch_add(bytes, Relaxed);
-    }
-
-    pub fn messages(&self) -> u64 {
-        self.messages.load(Relaxed)
-    }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes.load(Relaxed)
     }
 }
 

@@ -8,7 +8,6 @@
 //! the same.
 
 use std::{
-    convert::Infallible,
     fmt,
     future::Future,
     pin::Pin,
@@ -17,19 +16,21 @@ use std::{
     time::Duration,
 };
 
-use axum::body::Body;
-use futures_util::{FutureExt as _, future::BoxFuture};
-use http::{Request, Response};
+use futures_util::FutureExt as _;
 use hyper::rt::Executor;
 use parking_lot::Mutex;
-use tower::{Layer, Service};
+use tower::Layer;
 
-use super::Call;
+use super::{
+    Call,
+    seldom::Seldom,
+    shape::{Answered, Answering, Course, OnCourse},
+};
 
 /// So long a client has to take the end of its stream.
 const GRACE: Duration = Duration::from_secs(5);
 
-type Alarm = Arc<Mutex<Option<BoxFuture<'static, ()>>>>;
+type Alarm = Arc<Mutex<Option<Seldom<()>>>>;
 
 tokio::task_local! {
     /// The alarm of the stream that the present task is.
@@ -107,41 +108,25 @@ impl Default for CutLayer {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Cut<S> {
-    inner: S,
-    grace: Duration,
-}
-
 impl<S> Layer<S> for CutLayer {
-    type Service = Cut<S>;
+    type Service = OnCourse<S, Self>;
 
-    fn layer(&self, inner: S) -> Cut<S> {
-        let grace = self.grace;
-        Cut { inner, grace }
+    fn layer(&self, inner: S) -> Self::Service {
+        let course = *self;
+        OnCourse { inner, course }
     }
 }
 
-impl<S> Service<Request<Body>> for Cut<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = Call::of(request.extensions());
-        let answered = self.inner.call(request);
+impl Course for CutLayer {
+    fn run<F>(&self, call: Arc<Call>, go: impl FnOnce() -> F) -> Answering
+    where
+        F: Future<Output = Answered> + Send + 'static,
+    {
+        let answered = go();
         if !call.may_fail() {
             return Box::pin(answered);
         }
-        let alarm = ring(&call, self.grace).boxed();
+        let alarm = Seldom::new(ring(&call, self.grace));
         Box::pin(async move {
             // In a test there may be no connection.
             let _unset = ALARM.try_with(|place| *place.lock() = Some(alarm));

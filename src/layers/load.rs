@@ -2,7 +2,6 @@
 //! completely. The call that would go beyond is refused, and the others go on.
 
 use std::{
-    convert::Infallible,
     pin::Pin,
     sync::{
         Arc,
@@ -13,15 +12,16 @@ use std::{
 
 use axum::{Error, body::Body};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::Request;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tonic::Status;
-use tower::{Layer, Service};
+use tower::Layer;
 
 use super::{
     Call,
     messages::Messages,
-    watched::{Watched, Watcher},
+    shape::{Gate, Gated},
+    witness::Witness,
 };
 use crate::{
     errors::{Answer, Reason},
@@ -38,12 +38,6 @@ pub struct LoadLimits {
 
 #[derive(Clone, Debug)]
 pub struct LoadLayer(Arc<Load>);
-
-#[derive(Clone, Debug)]
-pub struct LoadService<S> {
-    inner: S,
-    load: Arc<Load>,
-}
 
 #[derive(Debug)]
 struct Load {
@@ -112,7 +106,7 @@ impl Load {
 #[derive(Debug)]
 struct OpenStream(Arc<Load>);
 
-impl Watcher for OpenStream {}
+impl Witness for OpenStream {}
 
 impl Drop for OpenStream {
     fn drop(&mut self) {
@@ -191,61 +185,42 @@ impl Drop for Incoming {
 }
 
 impl<S> Layer<S> for LoadLayer {
-    type Service = LoadService<S>;
+    type Service = Gated<S, Self>;
 
-    fn layer(&self, inner: S) -> LoadService<S> {
-        LoadService {
-            inner,
-            load: Arc::clone(&self.0),
-        }
+    fn layer(&self, inner: S) -> Self::Service {
+        let gate = self.clone();
+        Gated { inner, gate }
     }
 }
 
-impl<S> Service<Request<Body>> for LoadService<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let is_stream = Call::of(request.extensions()).rpc.is_stream();
-        let stream = is_stream.then(|| self.load.open_stream()).transpose();
-        let stream = match stream {
-            Ok(stream) => stream,
-            Err(status) => return Box::pin(std::future::ready(Ok(status.into_http()))),
-        };
-        let load = Arc::clone(&self.load);
-        let request = request.map(|body| Body::new(Incoming::new(body, load)));
-        let answered = self.inner.call(request);
-        Box::pin(async move {
-            let response = answered.await?;
-            Ok(match stream {
-                Some(stream) => response.map(|body| Body::new(Watched::new(body, stream))),
-                None => response,
-            })
-        })
+impl Gate for LoadLayer {
+    fn admit(&self, call: &Arc<Call>, request: Request<Body>) -> Result<Request<Body>, Status> {
+        if call.rpc.is_stream() {
+            call.watch(self.0.open_stream()?);
+        }
+        let load = Arc::clone(&self.0);
+        Ok(request.map(|body| Body::new(Incoming::new(body, load))))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use futures_util::{FutureExt as _, StreamExt as _};
+    use http::Response;
     use http_body_util::StreamBody;
     use tokio::sync::mpsc;
     use tokio_stream::wrappers::ReceiverStream;
     use tonic::{Code, Streaming, codec::Codec as _};
     use tonic_prost::ProstCodec;
-    use tower::service_fn;
+    use tower::{Service as _, service_fn};
 
     use super::*;
-    use crate::{errors::reason_of, layers::Rpc};
+    use crate::{
+        errors::reason_of,
+        layers::{Rpc, watched::Watched, witness::Watch},
+    };
 
     const MIB: u32 = 1 << 20;
 
@@ -272,8 +247,9 @@ mod tests {
         let (pieces, sent) = mpsc::channel(4);
         let frames = ReceiverStream::new(sent).map(|data| Ok::<_, Infallible>(Frame::data(data)));
         let mut request = Request::new(Body::new(StreamBody::new(frames)));
-        let call = Call::new(Rpc::of_path(path), "");
-        request.extensions_mut().insert(Arc::new(call));
+        let call = Arc::new(Call::new(Rpc::of_path(path), ""));
+        request.extensions_mut().insert(Arc::clone(&call));
+        let watch = Watch::new(call);
         let (hand_out, inner) = std::sync::mpsc::channel();
         let mut service = layer.layer(service_fn(move |request: Request<Body>| {
             hand_out.send(request.into_body()).unwrap();
@@ -286,7 +262,8 @@ mod tests {
         let body = inner.recv().unwrap();
         let decoder = ProstCodec::<(), ()>::default().decoder();
         let messages = Streaming::new_request(decoder, body, None, None);
-        Ok((Upload { pieces, messages }, answered.into_body()))
+        let answer = Body::new(Watched::new(answered.into_body(), watch));
+        Ok((Upload { pieces, messages }, answer))
     }
 
     fn layer(streams: usize, incomplete_bytes: u64) -> LoadLayer {

@@ -18,17 +18,20 @@ mod flags;
 mod headers;
 mod load;
 mod messages;
-mod onlooker;
 mod peer;
 mod rate_limit;
 mod request_context;
 mod rpc;
 mod rpc_metrics;
+mod seldom;
+mod shape;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod traffic;
 mod trusted;
 mod watched;
+mod witness;
 
 pub(crate) use self::watched::{Watched, Watcher};
 pub use self::{
@@ -53,6 +56,8 @@ pub use self::{
     request_context::{RequestContextLayer, Trusted},
     rpc::{Kind, Needs, RPCS, Rpc},
     rpc_metrics::RpcMetricsLayer,
+    seldom::Seldom,
     trace::TraceLayer,
+    traffic::Traffic,
     trusted::{InvalidNetwork, TrustedProxies},
 };

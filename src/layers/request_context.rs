@@ -5,8 +5,6 @@
 use std::{
     convert::Infallible,
     fmt,
-    future::Future,
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
 };
@@ -17,9 +15,11 @@ use tower::{Layer, Service};
 
 use super::{
     Call, FeatureFlags, Peer, Rpc, Told, headers,
-    watched::{Watched, Watcher},
+    shape::Answering,
+    watched::Watched,
+    witness::{Received, Watch},
 };
-use crate::{errors, trace};
+use crate::trace;
 
 /// Whether a peer is a proxy whose word for others is taken.
 pub type Trusted = Arc<dyn Fn(&Peer) -> bool + Send + Sync>;
@@ -86,33 +86,25 @@ where
 {
     type Response = Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+    type Future = Answering;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Answering {
         let call = Arc::new(self.layer.call(&request));
+        let mut request = request.map(|body| Body::new(Watched::new(body, Received::new(&call))));
         request.extensions_mut().insert(Arc::clone(&call));
+        let mut watch = Watch::new(call);
         let answered = self.inner.call(request);
         Box::pin(async move {
             let mut response = answered.await?;
             let sent = response.headers_mut();
-            errors::complete(sent, &call.id);
-            call.say(sent);
-            Ok(response.map(|body| Body::new(Watched::new(body, Trailers(call)))))
+            watch.headers(sent);
+            watch.call().say(sent);
+            Ok(response.map(|body| Body::new(Watched::new(body, watch))))
         })
-    }
-}
-
-/// Completes the status at the end of a stream.
-#[derive(Debug)]
-struct Trailers(Arc<Call>);
-
-impl Watcher for Trailers {
-    fn trailers(&mut self, trailers: &mut HeaderMap) {
-        errors::complete(trailers, &self.0.id);
     }
 }
 
@@ -125,6 +117,9 @@ impl Call {
             let flags = self.flags();
             set(to, headers::FLAGS, list(&flags.set).as_deref());
             set(to, headers::FLAGS_IGNORED, list(&flags.ignored).as_deref());
+        }
+        if let Some(span) = self.span().filter(|_| trace::is_on()) {
+            set(to, headers::TRACERESPONSE, Some(&trace::traceparent(span)));
         }
     }
 

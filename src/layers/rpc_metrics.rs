@@ -4,100 +4,69 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use bytes::Bytes;
 use http::Request;
+use tonic::Status;
 use tower::Layer;
 
 use super::{
     Call, End, RPCS, Rpc,
-    messages::Messages,
-    onlooker::{Onlooker, Onlooking, Witness},
-    watched::{Watched, Watcher},
+    shape::{Gate, Gated},
+    witness::Witness,
 };
-use crate::{
-    errors::code_name,
-    metrics::{RpcMetrics, WayMetrics},
-};
+use crate::{errors::code_name, metrics::RpcMetrics};
 
 /// Looks up each call's counters once for all, so that it is made after the recorder.
 #[derive(Clone, Debug)]
-pub struct RpcMetricsLayer(Arc<[(&'static Rpc, RpcMetrics)]>);
+pub struct RpcMetricsLayer(Arc<[Known]>);
+
+type Known = (&'static Rpc, Arc<RpcMetrics>);
 
 impl RpcMetricsLayer {
     #[expect(clippy::new_without_default, reason = "it registers the metrics")]
     pub fn new() -> Self {
         let all = RPCS.iter().chain([Rpc::of_path("")]);
-        Self(all.map(|rpc| (rpc, RpcMetrics::new(rpc.name))).collect())
+        Self(all.map(|rpc| (rpc, of(rpc))).collect())
     }
+}
+
+fn of(rpc: &Rpc) -> Arc<RpcMetrics> {
+    Arc::new(RpcMetrics::new(rpc.name))
 }
 
 impl<S> Layer<S> for RpcMetricsLayer {
-    type Service = Onlooking<S, Self>;
+    type Service = Gated<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        let onlooker = self.clone();
-        Onlooking { inner, onlooker }
+        let gate = self.clone();
+        Gated { inner, gate }
     }
 }
 
-impl Onlooker for RpcMetricsLayer {
-    type Witness = Counting;
-
-    fn witness(&self, call: &Arc<Call>) -> Counting {
+impl Gate for RpcMetricsLayer {
+    fn admit(&self, call: &Arc<Call>, request: Request<Body>) -> Result<Request<Body>, Status> {
         let known = self.0.iter().find(|(rpc, _)| std::ptr::eq(*rpc, call.rpc));
-        let metrics = known.map_or_else(|| RpcMetrics::new(call.rpc.name), |(_, m)| m.clone());
+        let metrics = known.map_or_else(|| of(call.rpc), |(_, metrics)| Arc::clone(metrics));
         metrics.count_started();
         if call.rpc.is_stream() {
             metrics.add_open_stream();
         }
-        Counting {
-            metrics,
-            messages: Messages::default(),
-        }
+        call.count_in(metrics);
+        call.watch(Counting);
+        Ok(request)
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Counting {
-    metrics: RpcMetrics,
-    messages: Messages,
-}
+struct Counting;
 
 impl Witness for Counting {
-    fn request(&mut self, call: &Arc<Call>, request: Request<Body>) -> Request<Body> {
-        let received = Received {
-            call: Arc::clone(call),
-            metrics: self.metrics.received().clone(),
-            messages: Messages::default(),
-        };
-        request.map(|body| Body::new(Watched::new(body, received)))
-    }
-
-    fn sent(&mut self, call: &Call, data: &Bytes) {
-        let (ended, bytes) = (self.messages.advance(data), data.len() as u64);
-        call.sent.add(ended, bytes);
-        self.metrics.sent().count(ended, bytes);
-    }
-
     fn ended(&mut self, call: &Call, end: &End) {
+        let Some(metrics) = call.metrics() else {
+            return;
+        };
         if call.rpc.is_stream() {
-            self.metrics.count_stream_ended(end.by.name());
+            metrics.count_stream_ended(end.by.name());
         }
-        self.metrics.observe_handled(code_name(end.code), end.took);
-    }
-}
-
-#[derive(Debug)]
-struct Received {
-    call: Arc<Call>,
-    metrics: WayMetrics,
-    messages: Messages,
-}
-
-impl Watcher for Received {
-    fn data(&mut self, data: &Bytes) {
-        let (ended, bytes) = (self.messages.advance(data), data.len() as u64);
-        self.call.received.add(ended, bytes);
-        self.metrics.count(ended, bytes);
+        metrics.observe_handled(code_name(end.code), end.took);
     }
 }

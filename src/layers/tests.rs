@@ -8,6 +8,7 @@ use std::{
 
 use axum::body::Body;
 use bytes::Bytes;
+use futures_util::FutureExt as _;
 use http::{HeaderMap, Request, Response};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, StreamBody};
@@ -178,6 +179,20 @@ fn a_client_that_leaves_at_its_deadline_left_because_of_it() {
         drop(answer);
     });
     assert!(text.contains("reason=\"deadline\"} 1"), "{text}");
+}
+
+#[test]
+fn a_client_that_leaves_before_its_answer_is_counted_as_gone() {
+    let text = recorded(async {
+        let mut never = Box::pin(call(request(STREAM, &[]), |_| std::future::pending()));
+        assert!((&mut never).now_or_never().is_none());
+    });
+    for line in [
+        "ringfeed_streams_ended_total{rpc=\"Subscribe\",reason=\"client_gone\"} 1",
+        "ringfeed_streams_open{rpc=\"Subscribe\"} 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+    }
 }
 
 #[test]

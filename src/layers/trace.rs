@@ -1,54 +1,38 @@
 //! A span for each call: in the log always, so that each line says which call it is of; and where
 //! tracing is on, a span of the caller's trace.
 
-use std::{
-    convert::Infallible,
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::{future::Future, sync::Arc};
 
-use axum::body::Body;
-use http::{HeaderName, HeaderValue, Request, Response};
-use tower::{Layer, Service};
+use tower::Layer;
 use tracing::{Instrument as _, field};
 
 use super::{
     Call, End,
-    onlooker::{Onlooker, Onlooking, Witness},
-    watched::Within,
+    shape::{Answered, Answering, Course, OnCourse},
+    witness::Witness,
 };
 use crate::{
     errors::code_name,
     trace::{self, Called, Source, Span},
 };
 
-/// <https://www.w3.org/TR/trace-context-2/>: which span the call was.
-const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
-
 #[derive(Clone, Copy, Debug, Default)]
 pub struct TraceLayer;
 
-/// Runs a call within its span of the log.
-#[derive(Clone, Debug)]
-pub struct InSpan<S>(S);
-
 impl<S> Layer<S> for TraceLayer {
-    type Service = Onlooking<InSpan<S>, Self>;
+    type Service = OnCourse<S, Self>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Onlooking {
-            inner: InSpan(inner),
-            onlooker: *self,
-        }
+        let course = *self;
+        OnCourse { inner, course }
     }
 }
 
-impl Onlooker for TraceLayer {
-    type Witness = Traced;
-
-    fn witness(&self, call: &Arc<Call>) -> Traced {
+impl Course for TraceLayer {
+    fn run<F>(&self, call: Arc<Call>, go: impl FnOnce() -> F) -> Answering
+    where
+        F: Future<Output = Answered> + Send + 'static,
+    {
         let parent = call.told.parent.as_ref();
         let called = Called {
             path: call.rpc.path,
@@ -59,13 +43,15 @@ impl Onlooker for TraceLayer {
         let span = trace::server_call(parent, called);
         if let Some(context) = span.context() {
             call.traced(context.clone(), Source::new(&span, parent));
+            call.watch(Traced(span));
         }
-        Traced(span)
+        let span = call.logged_in(log_span(&call));
+        Box::pin(span.in_scope(go).instrument(span.clone()))
     }
 }
 
 #[derive(Debug)]
-pub(super) struct Traced(Span);
+struct Traced(Span);
 
 impl Witness for Traced {
     fn ended(&mut self, call: &Call, end: &End) {
@@ -74,36 +60,6 @@ impl Witness for Traced {
         self.0.set_code(end.code as i32, failure);
         let (received, sent) = (&call.received, &call.sent);
         self.0.set_messages(received.messages(), sent.messages());
-    }
-}
-
-impl<S> Service<Request<Body>> for InSpan<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.0.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let call = Call::of(request.extensions());
-        let span = log_span(&call);
-        let entered = span.enter();
-        let answered = self.0.call(request).instrument(span.clone());
-        drop(entered);
-        Box::pin(async move {
-            let response = answered.await?;
-            let mut response = response.map(|body| Body::new(Within::new(body, span)));
-            if let Some(value) = traceresponse(&call) {
-                response.headers_mut().insert(TRACERESPONSE, value);
-            }
-            Ok(response)
-        })
     }
 }
 
@@ -117,9 +73,4 @@ fn log_span(call: &Call) -> tracing::Span {
         trace_id = call.span().map(|span| field::display(span.trace_id())),
         session_id = call.told.session.as_deref(),
     )
-}
-
-fn traceresponse(call: &Call) -> Option<HeaderValue> {
-    trace::is_on().then_some(())?;
-    HeaderValue::from_str(&trace::traceparent(call.span()?)).ok()
 }

@@ -12,6 +12,11 @@ use http_body::{Body, Frame, SizeHint};
 
 /// Sees what a body consists of. Whatever is to be done at the end, its `Drop` does.
 pub(crate) trait Watcher {
+    /// Of the log: whatever is written while the body is asked belongs to it.
+    fn span(&self) -> Option<&tracing::Span> {
+        None
+    }
+
     fn data(&mut self, _data: &Bytes) {}
 
     /// May add to them.
@@ -42,50 +47,18 @@ where
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let mut frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let Self { body, watcher } = &mut *self;
+        let entered = watcher.span().map(tracing::Span::enter);
+        let mut frame = ready!(Pin::new(body).poll_frame(cx));
+        drop(entered);
         if let Some(Ok(frame)) = &mut frame {
             if let Some(data) = frame.data_ref() {
-                self.watcher.data(data);
+                watcher.data(data);
             } else if let Some(trailers) = frame.trailers_mut() {
-                self.watcher.trailers(trailers);
+                watcher.trailers(trailers);
             }
         }
         Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A body that is polled within a span of the log.
-#[derive(Debug)]
-pub(super) struct Within<B> {
-    body: B,
-    span: tracing::Span,
-}
-
-impl<B> Within<B> {
-    pub(super) fn new(body: B, span: tracing::Span) -> Self {
-        Self { body, span }
-    }
-}
-
-impl<B: Body<Data = Bytes> + Unpin> Body for Within<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let this = &mut *self;
-        let _entered = this.span.enter();
-        Pin::new(&mut this.body).poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -326,7 +326,47 @@ fn name(security: Security) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+
     use super::*;
+    use crate::server::Time;
+
+    /// How long a connection lives whose client asks for nothing more; an hour at most.
+    async fn life(client: impl AsyncFnOnce(DuplexStream)) -> Duration {
+        let limits = LimitsConfig {
+            first_request_timeout: Time(Duration::from_secs(7_200)),
+            ..LimitsConfig::default()
+        };
+        let shared = Shared::new(Router::new(), None, &limits);
+        let (here, there) = duplex(64 << 10);
+        let peer = peer("127.0.0.1:1".parse().unwrap(), Security::Plaintext, None);
+        let (_stops, stop) = watch::channel(Stop::No);
+        let begun = Instant::now();
+        tokio::select! {
+            () = live(&shared, here, peer, shared.lobby.enter(), stop) => {}
+            () = client(there) => panic!("the client ended by itself"),
+            () = sleep(Duration::from_secs(3_600)) => {}
+        }
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_stops_to_answer_pings_is_dropped_and_no_other() {
+        let silent = async |mut stream: DuplexStream| {
+            let begin = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+            stream.write_all(begin).await.unwrap();
+            // It reads, and says nothing.
+            let mut said = vec![];
+            stream.read_to_end(&mut said).await.unwrap();
+            std::future::pending::<()>().await;
+        };
+        let alive = async |stream| {
+            let (_client, connection) = h2::client::handshake(stream).await.unwrap();
+            connection.await.unwrap();
+        };
+        assert_eq!(life(silent).await, KEEPALIVE_INTERVAL + KEEPALIVE_TIMEOUT);
+        assert_eq!(life(alive).await, Duration::from_secs(3_600));
+    }
 
     #[test]
     fn ages_differ_by_a_tenth_at_most() {

@@ -5,13 +5,15 @@ use std::{
     sync::Arc,
 };
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
+use tracing::{Metadata, Subscriber, level_filters::LevelFilter, subscriber::Interest};
+use tracing_log::AsLog as _;
 use tracing_subscriber::{
-    EnvFilter, Layer as _, Registry,
-    filter::ParseError,
+    Layer,
+    filter::{ParseError, Targets},
     fmt,
-    layer::SubscriberExt as _,
-    reload,
+    layer::{self, SubscriberExt as _},
     util::{SubscriberInitExt as _, TryInitError},
 };
 
@@ -25,8 +27,6 @@ pub enum LogError {
     Level { level: String, source: ParseError },
     #[error("logging cannot be set up: {0}")]
     Install(#[from] TryInitError),
-    #[error("the log level cannot be changed: {0}")]
-    Reload(#[from] reload::Error),
 }
 
 /// The level of the log in force.
@@ -35,13 +35,13 @@ pub struct LogLevel(Arc<Inner>);
 
 struct Inner {
     level: Mutex<String>,
-    reload: reload::Handle<EnvFilter, Registry>,
+    filter: Filter,
 }
 
 impl LogLevel {
     /// Begins to log.
     pub fn install(config: &LogConfig) -> Result<Self, LogError> {
-        let (filter, handle) = reload::Layer::new(parse(&config.level)?);
+        let filter = Filter(Arc::new(ArcSwap::from_pointee(parse(&config.level)?)));
         let lines = fmt::layer()
             .with_ansi(io::stderr().is_terminal())
             .with_writer(io::stderr);
@@ -50,12 +50,12 @@ impl LogLevel {
             LogFormat::Json => lines.json().boxed(),
         };
         tracing_subscriber::registry()
-            .with(filter)
+            .with(filter.clone())
             .with(lines)
             .try_init()?;
         Ok(Self(Arc::new(Inner {
             level: Mutex::new(config.level.clone()),
-            reload: handle,
+            filter,
         })))
     }
 
@@ -67,7 +67,7 @@ impl LogLevel {
     pub fn set(&self, level: &str) -> Result<(), LogError> {
         let filter = parse(level)?;
         let mut now = self.0.level.lock();
-        self.0.reload.reload(filter)?;
+        self.0.filter.set(filter);
         let before = std::mem::replace(&mut *now, level.to_owned());
         drop(now);
         tracing::warn!(level, before, "the log level was changed");
@@ -81,8 +81,36 @@ impl std::fmt::Debug for LogLevel {
     }
 }
 
-fn parse(level: &str) -> Result<EnvFilter, LogError> {
-    EnvFilter::try_new(level).map_err(|source| LogError::Level {
+/// Which lines are written. It takes no part in spans: where `EnvFilter` and `reload` do, each message
+/// of a stream takes locks that all threads share.
+#[derive(Clone)]
+struct Filter(Arc<ArcSwap<Targets>>);
+
+impl Filter {
+    fn set(&self, targets: Targets) {
+        self.0.store(Arc::new(targets));
+        tracing::callsite::rebuild_interest_cache();
+        // Of libraries that log by way of `log`.
+        tracing_log::log::set_max_level(LevelFilter::current().as_log());
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Filter {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        Layer::<S>::register_callsite(&**self.0.load(), metadata)
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>, within: layer::Context<'_, S>) -> bool {
+        self.0.load().enabled(metadata, within)
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Layer::<S>::max_level_hint(&**self.0.load())
+    }
+}
+
+fn parse(level: &str) -> Result<Targets, LogError> {
+    level.parse().map_err(|source| LogError::Level {
         level: level.to_owned(),
         source,
     })

@@ -251,3 +251,19 @@ async fn snapshots_under_writing_are_checked_key_by_key() {
     has(&report, &QUANTILES);
     has(&report, &["complete_micros.p99"]);
 }
+
+/// Whether spans came to its collector, the bench checks itself.
+#[tokio::test]
+async fn layers_are_compared_with_a_bare_server_also_while_calls_are_traced() {
+    let dir = TempDir::new().unwrap();
+    let short = "layers --rounds 1 --records 1000 --subscribers 2 --duration 100ms --trace";
+    let args: Vec<_> = short.split(' ').chain(["--engine", "memory"]).collect();
+    let report = json(dir.path(), &args).await;
+    assert_eq!(report["options"]["trace"], true);
+    for work in ["ingest", "fanout"] {
+        for figure in ["ratio", "server_cpu_ratio_low", "server_cpu_ratio_high"] {
+            let name = format!("{work}_{figure}");
+            assert!(report.get(&name).is_some(), "{name}: {report:#}");
+        }
+    }
+}

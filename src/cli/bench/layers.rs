@@ -9,6 +9,7 @@ use clap::Args;
 use super::{
     args::{CommonArgs, seconds},
     bed::Bed,
+    collector::Collector,
     fanout::FanoutArgs,
     ingest::IngestArgs,
     report::Report,
@@ -58,6 +59,9 @@ pub(super) struct LayersArgs {
     /// How long each fanout sends
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = seconds)]
     duration: Duration,
+    /// With a span for each call as well, which goes to a collector that throws it away
+    #[arg(long)]
+    trace: bool,
     #[command(flatten)]
     pub common: CommonArgs,
 }
@@ -94,6 +98,10 @@ impl LayersArgs {
         let mut ingest = Compared::new("ingest", "records_per_second");
         let mut fanout = Compared::new("fanout", "deliveries_per_second");
         let feed = bed.feed.clone();
+        let collector = match self.trace {
+            true => Some(Collector::start().await?),
+            false => None,
+        };
         for round in 0..self.rounds {
             // Who begins takes turns as well: the machine gets slower or faster over time.
             let mut sides = [Layers::Off, Layers::On];
@@ -101,7 +109,7 @@ impl LayersArgs {
                 sides.reverse();
             }
             for layers in sides {
-                start(bed, layers).await?;
+                start(bed, layers, collector.as_ref()).await?;
                 bed.feed = format!("{feed}-{round}-{layers:?}").to_lowercase();
                 let report = IngestArgs::of(self.common.clone(), self.records);
                 ingest.enter(layers, &report.run(bed).await?)?;
@@ -111,6 +119,8 @@ impl LayersArgs {
                 fanout.enter(layers, &Box::pin(report.run(bed)).await?)?;
             }
         }
+        let silent = collector.is_some_and(|collector| collector.exported() == 0);
+        ensure!(!silent, "tracing was not on: no span came");
         Ok(self.report([ingest, fanout]))
     }
 
@@ -121,6 +131,7 @@ impl LayersArgs {
         report.option("records", self.records);
         report.option("subscribers", self.subscribers);
         report.option("seconds", self.duration.as_secs_f64());
+        report.option("trace", self.trace);
         let mut worst = f64::INFINITY;
         for Compared {
             work,
@@ -129,13 +140,15 @@ impl LayersArgs {
             on,
         } in compared
         {
-            let (bare, full) = (median(&off.per_second), median(&on.per_second));
-            report.figure(&format!("{work}_{figure}_off"), bare);
-            report.figure(&format!("{work}_{figure}_on"), full);
-            report.figure(&format!("{work}_ratio"), full / bare);
-            let (bare_cpu, full_cpu) = (median(&off.server_cpu), median(&on.server_cpu));
-            report.figure(&format!("{work}_server_cpu_ratio"), full_cpu / bare_cpu);
-            worst = worst.min(full / bare);
+            report.figure(&format!("{work}_{figure}_off"), median(&off.per_second));
+            report.figure(&format!("{work}_{figure}_on"), median(&on.per_second));
+            let speed = ratios(&on.per_second, &off.per_second);
+            report.figure(&format!("{work}_ratio"), median(&speed));
+            let cpu = ratios(&on.server_cpu, &off.server_cpu);
+            report.figure(&format!("{work}_server_cpu_ratio"), median(&cpu));
+            report.figure(&format!("{work}_server_cpu_ratio_low"), quartile(&cpu, 1));
+            report.figure(&format!("{work}_server_cpu_ratio_high"), quartile(&cpu, 3));
+            worst = worst.min(median(&speed));
         }
         report.main_figure("ratio", worst);
         report
@@ -166,7 +179,7 @@ impl Compared {
 }
 
 /// Starts our server anew, on the same data.
-async fn start(bed: &mut Bed, layers: Layers) -> anyhow::Result<()> {
+async fn start(bed: &mut Bed, layers: Layers, collector: Option<&Collector>) -> anyhow::Result<()> {
     let own = |(name, value): (&'static str, &str)| (name, value.to_owned());
     if layers == Layers::Off {
         return bed.restart_with(OFF.map(own).to_vec(), None).await;
@@ -181,6 +194,9 @@ async fn start(bed: &mut Bed, layers: Layers) -> anyhow::Result<()> {
     let mut settings = RATES.map(own).to_vec();
     let path = file.to_str().context("the directory has an odd name")?;
     settings.push(("RINGFEED_AUTH__TOKEN_FILE", path.to_owned()));
+    if let Some(Collector { endpoint, .. }) = collector {
+        settings.push(("RINGFEED_TRACE__OTLP_ENDPOINT", endpoint.clone()));
+    }
     let bearer = format!("Bearer {}", token.text.reveal());
     bed.restart_with(settings, Some(bearer)).await?;
     let nobody = bed.nobody_is_refused().await;
@@ -191,9 +207,40 @@ async fn start(bed: &mut Bed, layers: Layers) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Of each round its own, so that a machine that gets slower from round to round does not matter.
+fn ratios(on: &[f64], off: &[f64]) -> Vec<f64> {
+    on.iter().zip(off).map(|(on, off)| on / off).collect()
+}
+
 fn median(values: &[f64]) -> f64 {
+    quartile(values, 2)
+}
+
+/// The value below which so many quarters of them lie; between two of them, both count.
+fn quartile(values: &[f64], quarters: usize) -> f64 {
     let mut values = values.to_vec();
     values.sort_by(f64::total_cmp);
-    let middle = values.len() / 2;
-    values.get(middle).copied().unwrap_or(f64::NAN)
+    let at = quarters * values.len().saturating_sub(1);
+    let value = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
+    let (below, above) = (value(at / 4), value(at.div_ceil(4)));
+    below + (above - below) * (at % 4) as f64 / 4.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quartiles_lie_between_values() {
+        let values = [4.0, 1.0, 3.0, 2.0];
+        assert_eq!(median(&values), 2.5);
+        assert_eq!(quartile(&values, 1), 1.75);
+        assert_eq!(median(&[7.0]), 7.0);
+        assert!(median(&[]).is_nan());
+    }
+
+    #[test]
+    fn a_round_is_compared_with_itself() {
+        assert_eq!(ratios(&[2.0, 30.0], &[1.0, 10.0]), [2.0, 3.0]);
+    }
 }

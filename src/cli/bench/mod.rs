@@ -12,6 +12,7 @@
 mod alarm;
 mod args;
 mod bed;
+mod collector;
 mod compare;
 mod crowd;
 mod fanout;

@@ -18,6 +18,8 @@ pub(super) const FLAGS: HeaderName = HeaderName::from_static("x-feature-flags");
 pub(super) const FLAGS_IGNORED: HeaderName = HeaderName::from_static("x-feature-flags-ignored");
 pub(super) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(super) const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+/// <https://www.w3.org/TR/trace-context-2/>: which span the call was.
+pub(super) const TRACERESPONSE: HeaderName = HeaderName::from_static("traceresponse");
 pub(super) const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 const TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 

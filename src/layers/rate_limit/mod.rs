@@ -11,23 +11,22 @@ mod subject;
 mod subjects;
 
 use std::{
-    convert::Infallible,
-    future::Ready,
     net::{IpAddr, Ipv6Addr},
-    pin::Pin,
     sync::Arc,
-    task::{Context, Poll},
 };
 
 use axum::body::Body;
-use futures_util::future::Either;
-use http::{Request, Response};
-use tower::{Layer, Service};
+use http::Request;
+use tonic::Status;
+use tower::Layer;
 
 pub(super) use self::quota::OpenConnection;
 pub use self::quota::{Limited, Quota};
 use self::{quota::OpenStream, subject::Subject, subjects::Subjects};
-use super::{Call, watched::Watched};
+use super::{
+    Call,
+    shape::{Gate, Gated},
+};
 use crate::model::{Globs, Principal};
 
 /// Probes decide whether the server lives: they are never refused for what others ask.
@@ -56,15 +55,9 @@ pub struct RateLimits {
     pub principals: Vec<(Globs, Rates)>,
 }
 
+/// `None`: nothing is limited.
 #[derive(Clone, Debug)]
 pub struct RateLimitLayer(Option<Arc<Limiter>>);
-
-#[derive(Clone, Debug)]
-pub struct RateLimit<S> {
-    inner: S,
-    /// `None`: nothing is limited.
-    limiter: Option<Arc<Limiter>>,
-}
 
 #[derive(Debug)]
 struct Limiter {
@@ -145,51 +138,21 @@ fn network(address: IpAddr) -> IpAddr {
 }
 
 impl<S> Layer<S> for RateLimitLayer {
-    type Service = RateLimit<S>;
+    type Service = Gated<S, Self>;
 
-    fn layer(&self, inner: S) -> RateLimit<S> {
-        RateLimit {
-            inner,
-            limiter: self.0.clone(),
-        }
+    fn layer(&self, inner: S) -> Self::Service {
+        let gate = self.clone();
+        Gated { inner, gate }
     }
 }
 
-type Answered = Result<Response<Body>, Infallible>;
-
-impl<S> Service<Request<Body>> for RateLimit<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
-    S::Future: Send + 'static,
-{
-    type Response = Response<Body>;
-    type Error = Infallible;
-    type Future =
-        Either<Either<S::Future, Ready<Answered>>, Pin<Box<dyn Future<Output = Answered> + Send>>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let admitted = match &self.limiter {
-            None => Ok(None),
-            Some(limiter) => limiter.admit(&Call::of(request.extensions())),
-        };
-        match admitted {
-            Ok(None) => Either::Left(Either::Left(self.inner.call(request))),
-            Ok(Some(stream)) => {
-                let answered = self.inner.call(request);
-                Either::Right(Box::pin(async move {
-                    let response = answered.await?;
-                    Ok(response.map(|body| Body::new(Watched::new(body, stream))))
-                }))
-            }
-            Err(limited) => {
-                let refused = limited.status().into_http();
-                Either::Left(Either::Right(std::future::ready(Ok(refused))))
-            }
+impl Gate for RateLimitLayer {
+    fn admit(&self, call: &Arc<Call>, request: Request<Body>) -> Result<Request<Body>, Status> {
+        if let Some(limiter) = &self.0 {
+            let stream = limiter.admit(call).map_err(|limited| limited.status())?;
+            stream.into_iter().for_each(|stream| call.watch(stream));
         }
+        Ok(request)
     }
 }
 

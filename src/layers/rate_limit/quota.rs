@@ -8,7 +8,7 @@ use tonic::Status;
 use super::subject::{Limit, Subject};
 use crate::{
     errors::{Answer, Reason},
-    layers::{Peer, watched::Watcher},
+    layers::{Peer, witness::Witness},
     metrics,
     model::Principal,
 };
@@ -167,7 +167,7 @@ impl Drop for OpenConnection {
     }
 }
 
-impl Watcher for OpenStream {}
+impl Witness for OpenStream {}
 
 impl Drop for OpenStream {
     fn drop(&mut self) {

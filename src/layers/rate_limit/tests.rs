@@ -1,16 +1,17 @@
 use std::{net::SocketAddr, time::Duration};
 
 use futures_util::FutureExt as _;
+use http::Response;
 use http_body_util::BodyExt as _;
 use tokio::time::advance;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
-use tower::service_fn;
+use tower::{Service as _, service_fn};
 
 use super::*;
 use crate::{
     errors::{Reason, reason_of},
-    layers::{Caller, Identity, Peer, Rpc, Security, Validity},
+    layers::{Caller, Identity, Peer, Rpc, Security, Validity, watched::Watched, witness::Watch},
     model::Scopes,
 };
 
@@ -61,16 +62,16 @@ impl Bed {
             identity: Identity::Token,
             validity: Validity::default(),
         });
+        let call = Arc::new(call);
         let mut request = Request::new(Body::empty());
-        request.extensions_mut().insert(Arc::new(call));
+        request.extensions_mut().insert(Arc::clone(&call));
+        let watch = Watch::new(call);
         let answer = |_| async { Ok(Response::new(Body::from("answer"))) };
         let mut service = self.0.layer(service_fn(answer));
         let answered = service.call(request).now_or_never().unwrap().unwrap();
         let status = Status::from_header_map(answered.headers());
-        (
-            status.unwrap_or_else(|| Status::ok("")),
-            answered.into_body(),
-        )
+        let body = Watched::new(answered.into_body(), watch);
+        (status.unwrap_or_else(|| Status::ok("")), Body::new(body))
     }
 
     fn passes(&self, path: &'static str, who: &str) -> bool {

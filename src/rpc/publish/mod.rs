@@ -36,7 +36,7 @@ use self::{
 use super::{Context, access, ingest, request, status};
 use crate::{
     hub::{Ack, AppendError, Batch, Feed, Hello, KeyGate, Pending, ProducerGuard, Welcome, Will},
-    layers::{Call, Over},
+    layers::{Call, Over, Seldom},
     model::{self, Action, Keys},
     proto::{
         v1::{self, publish_response::Event},
@@ -132,7 +132,7 @@ async fn run(
 async fn first_credit(
     call: &Call,
     upload: &ProducerGuard,
-    over: &mut BoxFuture<'static, Over>,
+    over: &mut Seldom<Over>,
 ) -> Result<(), End> {
     let debt = call.quota().debt();
     if debt.is_zero() {
@@ -187,7 +187,7 @@ struct Device {
     /// Credit for later.
     held: Held,
     /// Why the server has to end it.
-    over: Shared<BoxFuture<'static, Over>>,
+    over: Shared<Seldom<Over>>,
 }
 
 impl Device {

@@ -2,7 +2,6 @@
 
 use std::{sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
 use tonic::Status;
 
 use super::{
@@ -12,7 +11,7 @@ use super::{
 };
 use crate::{
     hub::{Begun, CursorKey, Feed, KeyFilter, Registration, Start, Wanted},
-    layers::{Call, Over},
+    layers::{Call, Over, Seldom},
     model::{Action, FeedName},
     proto::{
         convert::wire_duration,
@@ -77,7 +76,7 @@ impl Who {
     }
 
     /// Comes back when the server has to end the stream.
-    pub(in crate::rpc) fn over(&self) -> BoxFuture<'static, Over> {
+    pub(in crate::rpc) fn over(&self) -> Seldom<Over> {
         self.call.over(&self.context.stopping)
     }
 
