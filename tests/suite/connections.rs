@@ -225,11 +225,13 @@ async fn caps_and_ages_hold_for_tls_as_well() {
         .start()
         .await;
     // A handshake, and nothing after it: tonic connects before it has a call.
-    let channel = server.tls_channel(authority.trusted()).await.unwrap();
+    let _idle = server.tls_channel(authority.trusted()).await.unwrap();
     until("it is closed", async || {
         refused(&server, "first_request_timeout").await == 1.0
     })
     .await;
+    // Another client: the first one may not have heard of it yet.
+    let channel = server.tls_channel(authority.trusted()).await.unwrap();
     let mut catalog = CatalogServiceClient::new(channel);
     let call = catalog.list_feeds(ListFeedsRequest::default());
     within("a call over a new connection", call).await.unwrap();
