@@ -1,5 +1,5 @@
 // The list of feeds, asked for every two seconds, and the payload kinds of their keys.
-import { ConnectError, type Feed, type Key, type RingfeedClient } from "@ringfeed/client";
+import { Code, ConnectError, type Feed, type Key, type RingfeedClient } from "@ringfeed/client";
 import type { FeedView } from "../protocol.js";
 import { feed } from "./read.js";
 
@@ -23,6 +23,11 @@ export class Feeds {
     setInterval(() => void this.refresh(), EVERY_MILLIS);
   }
 
+  /** With another token other keys may be listed. */
+  forget(): void {
+    this.kinds.clear();
+  }
+
   async refresh(): Promise<void> {
     const client = this.client;
     if (!client) return;
@@ -42,13 +47,22 @@ export class Feeds {
     }
   }
 
-  /** Asked for again when the feed has more keys than then. */
+  /**
+   * Asked for again when the feed has more keys than then. None of a feed that was deleted meanwhile, or
+   * is listed only because the caller may upload to it.
+   */
   private async keys(client: RingfeedClient, of: Feed): Promise<Key[]> {
     const known = this.kinds.get(of.name);
     const enough = known && (known.keys === of.keys || known.keys >= LOOKED_AT);
     if (enough && known.epoch === of.epoch) return known.found;
-    const { keys } = await client.catalog.listKeys({ feed: of.name, pageSize: LOOKED_AT }, { timeoutMs: 5_000 });
-    this.kinds.set(of.name, { keys: of.keys, epoch: of.epoch, found: keys });
-    return keys;
+    let found: Key[] = [];
+    try {
+      found = (await client.catalog.listKeys({ feed: of.name, pageSize: LOOKED_AT }, { timeoutMs: 5_000 })).keys;
+    } catch (error) {
+      const { code } = ConnectError.from(error);
+      if (code !== Code.PermissionDenied && code !== Code.NotFound) throw error;
+    }
+    this.kinds.set(of.name, { keys: of.keys, epoch: of.epoch, found });
+    return found;
   }
 }

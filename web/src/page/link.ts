@@ -20,6 +20,10 @@ export class Link {
     this.port.postMessage(message);
   }
 
+  get hasToken(): boolean {
+    return sessionStorage.getItem(TOKEN) !== null;
+  }
+
   /** Kept for this tab only, until it is closed. */
   token(token: string): void {
     if (token) sessionStorage.setItem(TOKEN, token);
