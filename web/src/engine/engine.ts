@@ -46,7 +46,7 @@ export class Engine {
   private status: StatusView = { phase: "idle", why: "", retryAt: undefined, reconnects: 0, tabs: 0, caughtUp: false };
   private statusVersion = 1;
   private readonly losses = new Losses();
-  private readonly refusals = new Refusals();
+  private readonly refusals = new Refusals(() => this.select());
   private readonly feeds = new Feeds((error) => this.mayNeedToken(error));
   private wake = () => {};
 
@@ -163,7 +163,7 @@ export class Engine {
   private leaveOut(feed: string | undefined, why: string): boolean {
     const followed = Object.values(this.selectors).map((selector) => selector.feed);
     if (!feed || !followed.includes(feed) || followed.every((other) => other === feed)) return false;
-    this.refusals.add(feed, why, () => this.select());
+    this.refusals.add(feed, why);
     this.select();
     this.say({});
     return true;
@@ -182,6 +182,7 @@ export class Engine {
 
   /** The list of feeds came: where nothing is followed, that is all there is to be connected to. */
   private listed(): void {
+    this.refusals.list(this.feeds.all.map(({ name }) => name));
     const nothing = this.followsNothing;
     if (nothing && this.status.phase !== "live") this.say({ phase: "live", why: "", retryAt: undefined, caughtUp: true });
     this.pushAll();
