@@ -6,6 +6,8 @@ import { feed } from "./read.js";
 const EVERY_MILLIS = 2_000;
 /** Keys that are looked at for their kinds. */
 const LOOKED_AT = 100;
+/** Feeds whose keys are looked at for one list; the others with the next ones. */
+const ASKED_AT_ONCE = 50;
 
 export class Feeds {
   all: FeedView[] = [];
@@ -39,7 +41,9 @@ export class Feeds {
         pageToken = page.nextPageToken;
         if (!pageToken) break;
       }
-      this.all = await Promise.all(found.map(async (one) => feed(one, await this.keys(client, one))));
+      const unknown = found.filter((one) => !this.isKnown(one)).slice(0, ASKED_AT_ONCE);
+      await Promise.all(unknown.map((one) => this.learn(client, one)));
+      this.all = found.map((one) => feed(one, this.kinds.get(one.name)?.found ?? []));
       this.version += 1;
       this.changed();
     } catch (error) {
@@ -47,14 +51,15 @@ export class Feeds {
     }
   }
 
-  /**
-   * Asked for again when the feed has more keys than then. None of a feed that was deleted meanwhile, or
-   * is listed only because the caller may upload to it.
-   */
-  private async keys(client: RingfeedClient, of: Feed): Promise<Key[]> {
+  /** Asked for again when the feed has more keys than then. */
+  private isKnown(of: Feed): boolean {
     const known = this.kinds.get(of.name);
     const enough = known && (known.keys === of.keys || known.keys >= LOOKED_AT);
-    if (enough && known.epoch === of.epoch) return known.found;
+    return enough === true && known?.epoch === of.epoch;
+  }
+
+  /** None of a feed that was deleted meanwhile, or is listed only because the caller may upload to it. */
+  private async learn(client: RingfeedClient, of: Feed): Promise<void> {
     let found: Key[] = [];
     try {
       found = (await client.catalog.listKeys({ feed: of.name, pageSize: LOOKED_AT }, { timeoutMs: 5_000 })).keys;
@@ -63,6 +68,5 @@ export class Feeds {
       if (code !== Code.PermissionDenied && code !== Code.NotFound) throw error;
     }
     this.kinds.set(of.name, { keys: of.keys, epoch: of.epoch, found });
-    return found;
   }
 }

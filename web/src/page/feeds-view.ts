@@ -86,7 +86,7 @@ export class FeedsView {
     );
     const update = (feed: FeedView) => {
       set(button, "aria-current", this.model.feed === name ? "true" : undefined);
-      say(kind, feed.kinds.join(", ") || "empty");
+      say(kind, feed.kinds.join(", ") || (feed.keys > 0 ? "" : "empty"));
       say(speed, rate(feed.rate));
       say(facts, [plural(feed.keys, "key"), plural(feed.subscribers, "subscriber"), plural(feed.producers, "producer")].join(" · "));
       const part = Math.min(1, feed.bytes / Math.max(1, feed.maxBytes));
