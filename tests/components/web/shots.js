@@ -1,6 +1,6 @@
 // Takes the pictures of the page anew that README.md shows: `node shots.js`.
 import { fileURLToPath } from "node:url";
-import { launch, open, until } from "./page.js";
+import { launch, open, until, untilFigure } from "./page.js";
 import { Server } from "./server.js";
 
 const IMAGES = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
@@ -21,12 +21,12 @@ const browser = await launch();
 try {
   for (const name of FIXTURES) await server.file(name);
   for (const [name, colorScheme, view] of SHOTS) {
-    const { page, close } = await open(browser, server.url + view, { colorScheme, viewport: { width: 1360, height: 790 } });
+    const { page, close } = await open(browser, server.url + view, { colorScheme, viewport: { width: 1360, height: 826 } });
     await until(page, "Live");
     // Both charts have what they show at first.
     await page.waitForFunction(() => document.querySelectorAll(".chart canvas").length === 2);
     await page.waitForFunction(() => [...document.querySelectorAll(".chart .note")].every((note) => note.textContent === ""));
-    await page.locator(".ledger .sum", { hasText: "balanced" }).waitFor();
+    await untilFigure(page, "snapshot", 1);
     await page.screenshot({ path: IMAGES + name });
     await close();
   }

@@ -47,7 +47,7 @@ export async function measure(seconds, { every = 10, load: asked = LOAD } = {}) 
 function watch() {
   const counts = () => ({ by: new Uint32Array(10_000), n: 0, sum: 0 });
   const enter = (into, millis) => {
-    into.by[Math.min(Math.round(millis), into.by.length - 1)] += 1;
+    into.by[Math.min(Math.max(0, Math.round(millis)), into.by.length - 1)] += 1;
     into.n += 1;
     into.sum += millis;
   };

@@ -56,7 +56,6 @@ export class ChartView {
   update(): void {
     const { history } = this;
     if (history.version === this.drawn && this.plot) return;
-    const first = this.drawn <= 0;
     this.drawn = history.version;
     this.title();
     this.offer();
@@ -64,7 +63,6 @@ export class ChartView {
     this.columns = columns(history);
     if (history.bars.length > 0 && (!this.plot || this.made !== made)) {
       this.made = made;
-      if (first) this.range.min = this.range.max - SEEN[made] * this.step;
       this.remake();
     }
     if (this.following) this.follow();
@@ -216,10 +214,12 @@ export class ChartView {
 
   /** Of what is seen; a history that is shorter than usual fills it. */
   private width(max: number): number {
+    if (this.zoomed || !this.made) return this.range.max - this.range.min;
+    const usual = SEEN[this.made] * this.step;
     const { bars, exhausted } = this.history;
     const first = bars[0];
-    if (this.zoomed || !exhausted || !first || !this.made) return this.range.max - this.range.min;
-    return Math.min(Math.max(max - first.t + AHEAD * this.step, LEAST_SEEN * this.step), SEEN[this.made] * this.step);
+    if (!exhausted || !first) return usual;
+    return Math.min(Math.max(max - first.t + AHEAD * this.step, LEAST_SEEN * this.step), usual);
   }
 
   private draw(): void {
