@@ -7,11 +7,17 @@ COMPONENTS := tests/components
 # What `make fuzz` feeds, and for how long.
 FUZZ ?= scan
 FUZZ_SECONDS ?= 600
-STEPS := install fmt clippy tests-built rust proto clients grpc-web grafana
+# The page comes before whatever compiles the server, which has it inside.
+STEPS := install web fmt clippy tests-built rust proto clients grpc-web grafana typescript page
+# What the page is built from. Nothing is built anew without need: the server would be as well.
+PAGE_SOURCES := $(wildcard web/*.* web/src/*.* web/src/*/*.* proto/ringfeed/v1/*.proto \
+	clients/typescript/*.json clients/typescript/*.yaml clients/typescript/src/*.ts)
 # Without writing bytecode beside the tests, and with the tools the tests bring.
 export PYTHONDONTWRITEBYTECODE := 1
 export PATH := $(VENV):$(TOOLS)/bin:$(PATH)
 
+# Steps run in their order, and cargo once at a time.
+.NOTPARALLEL:
 .PHONY: help demo web build tests-built test torture fuzz peers install fmt clippy rust proto components clients grpc-web grafana typescript page proto-release clean
 
 help: ## List the targets
@@ -22,8 +28,11 @@ demo: web ## Build, and see the product on real stock and sensor data until Ctrl
 
 web: ## Build the page, for the server that is built after it
 	@if command -v npm >/dev/null; \
-	then $(STEP) web npm --prefix web run --silent install-and-build; \
+	then $(MAKE) --no-print-directory --silent web/dist/index.html; \
 	else echo "no npm: the server shows its plain status page"; fi
+
+web/dist/index.html: $(PAGE_SOURCES)
+	@$(STEP) web npm --prefix web run --silent install-and-build
 
 build: ## Build the server and the command line: target/release/ringfeed
 	@$(STEP) build cargo build --release
@@ -49,7 +58,7 @@ fuzz: ## Feed FUZZ=scan (or message) any bytes beside what must agree with it, F
 	cargo fuzz run --sanitizer none $(FUZZ) fuzz/corpus/$(FUZZ) fuzz/seeds/$(FUZZ) -- \
 		-max_total_time=$(FUZZ_SECONDS) -max_len=2000
 
-install: # A virtual environment, npm packages and Prometheus, all below .tools and node_modules
+install: # A virtual environment, npm packages and Prometheus below .tools and node_modules; Chromium
 	@$(STEP) install $(COMPONENTS)/install $(TOOLS)
 
 fmt:
@@ -70,7 +79,7 @@ proto: # Against the image of what clients were last told to build with
 proto-release: ## Take proto/ as what later versions must stay compatible with
 	buf build proto --exclude-source-info -o proto/released.binpb
 
-components: clients grpc-web grafana
+components: clients grpc-web grafana typescript page
 
 clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the commands of README.md
 	@$(STEP) clients pytest $(COMPONENTS)
@@ -78,12 +87,11 @@ clients: tests-built # Python, buf curl, plain HTTP, Prometheus; and the command
 grpc-web: tests-built
 	@$(STEP) grpc-web npm --prefix $(COMPONENTS)/node test
 
-typescript: web # The client's own tests, and its package in a project of somebody else
+typescript: install web tests-built # The client's own tests, and its package in a project of somebody else
 	@$(STEP) typescript npm --prefix clients/typescript test
 	@$(STEP) packed npm --prefix $(COMPONENTS)/typescript test
 
-page: web tests-built # The page in Chromium, against the server
-	@PAGE=1 $(STEP) install $(COMPONENTS)/install $(TOOLS)
+page: install web tests-built # The page in Chromium, against the server
 	@$(STEP) page npm --prefix $(COMPONENTS)/web test
 
 grafana: # Dashboards against Grafana's types, compose.yaml against the Compose schema

@@ -61,6 +61,8 @@ export interface InfoView {
   min: number | undefined;
   max: number | undefined;
   channels: string[];
+  /** Of integer values. */
+  names: { [value: string]: string };
   /** Usual time between readings in milliseconds. */
   expected: number | undefined;
 }
@@ -79,6 +81,8 @@ export interface RowView {
   scale: number;
   quality: Quality;
   qualityCode: number | undefined;
+  /** Of a vector, else 0; `number` is that of the first one. */
+  channels: number;
   /** Milliseconds since the Unix epoch. */
   event: number;
   ingest: number;
@@ -91,8 +95,12 @@ export interface RowView {
 
 export interface ValuesDelta {
   feed: string;
+  /** 0 while it is not known; with another one the feed was created anew, and has none of its old keys. */
+  epoch: bigint;
   /** The page has nothing of it yet: what it holds is replaced. */
   anew: boolean;
+  /** The caller may only see keys that match one of these globs; none: all. */
+  narrowed: string[];
   rows: RowView[];
   infos: InfoView[];
 }
@@ -100,7 +108,8 @@ export interface ValuesDelta {
 /** A bar of prices (o h l c) or readings (l h, m: mean, c: last). NaN: no value. */
 export interface BarView {
   source: number;
-  channel: number;
+  /** Of a vector. */
+  channel: number | undefined;
   /** Start in seconds since the Unix epoch. */
   t: number;
   o: number;
@@ -111,6 +120,7 @@ export interface BarView {
   /** Records, and bad readings among them. */
   n: number;
   bad: number;
+  /** False while it may still change; a bar whose stream was resumed may never be told complete. */
   complete: boolean;
   /** Records of it had left the ring. */
   partial: boolean;
@@ -127,11 +137,15 @@ export interface GapMark {
 
 export interface ChartDelta {
   id: string;
+  /** As in ValuesDelta. */
+  epoch: bigint;
   anew: boolean;
   bars: BarView[];
   gaps: GapMark[];
   /** Nothing older is in the ring. */
   exhausted: boolean;
+  /** No more bars are kept than there are. */
+  isFull: boolean;
   loading: boolean;
   /** History and live have met. */
   caughtUp: boolean;
@@ -176,6 +190,7 @@ export interface LedgerView {
   /** Of all that was followed since the page began. */
   delivered: bigint;
   leftOut: bigint;
+  /** Offsets of the gaps, each gap once, whichever selectors were told of it. */
   missed: bigint;
   snapshot: bigint;
   balanced: boolean;

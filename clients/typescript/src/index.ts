@@ -8,7 +8,7 @@ export * from "./generated/ringfeed/v1/feed_pb.js";
 export * from "./generated/ringfeed/v1/record_pb.js";
 export { type Fresh, Lane, type Reopened } from "./lane.js";
 export { Ledger } from "./ledger.js";
-export { Backoff, type Retry, reasonOf, retry } from "./retry.js";
+export { Backoff, feedOfError, type Retry, reasonOf, retry } from "./retry.js";
 export {
   DismissedError,
   type FeedEvent,

@@ -1,5 +1,5 @@
 // When to try again, and after how long.
-import { BinaryReader } from "@bufbuild/protobuf/wire";
+import { BinaryReader, WireType } from "@bufbuild/protobuf/wire";
 import { Code, type ConnectError } from "@connectrpc/connect";
 
 const FIRST_MILLIS = 50;
@@ -32,15 +32,42 @@ export function retry(error: ConnectError): Retry {
 
 /** The stable reason of a failure, for instance "UNKNOWN_FEED"; undefined when none was given. */
 export function reasonOf(error: ConnectError): string | undefined {
+  return errorInfo(error).reason;
+}
+
+/** Of which feed the failure speaks, if of one: what is not there, or what the caller may not do. */
+export function feedOfError(error: ConnectError): string | undefined {
+  const resource = texts(detail(error, "google.rpc.ResourceInfo"));
+  return resource.get(1) === "feed" ? resource.get(2) : errorInfo(error).facts.get("feed");
+}
+
+/** google.rpc.ErrorInfo: reason = 1, metadata = 3, a map whose entries are key = 1, value = 2. */
+function errorInfo(error: ConnectError): { reason: string | undefined; facts: Map<string, string> } {
+  const facts = new Map<string, string>();
   const bytes = detail(error, "google.rpc.ErrorInfo");
-  if (!bytes) return undefined;
-  const reader = new BinaryReader(bytes);
+  const reader = new BinaryReader(bytes ?? new Uint8Array());
   while (reader.pos < reader.len) {
     const [field, wire] = reader.tag();
-    if (field === 1) return reader.string();
-    reader.skip(wire, field);
+    if (field !== 3) reader.skip(wire, field);
+    else {
+      const entry = texts(reader.bytes());
+      facts.set(entry.get(1) ?? "", entry.get(2) ?? "");
+    }
   }
-  return undefined;
+  return { reason: texts(bytes).get(1), facts };
+}
+
+/** The length-delimited fields of a message by their numbers, as texts; the last of each counts. */
+function texts(bytes: Uint8Array | undefined): Map<number, string> {
+  const found = new Map<number, string>();
+  const reader = new BinaryReader(bytes ?? new Uint8Array());
+  const decoder = new TextDecoder();
+  while (reader.pos < reader.len) {
+    const [field, wire] = reader.tag();
+    if (wire === WireType.LengthDelimited) found.set(field, decoder.decode(reader.bytes()));
+    else reader.skip(wire, field);
+  }
+  return found;
 }
 
 function retryAfterMillis(error: ConnectError): number | undefined {

@@ -5,25 +5,95 @@ import { chromium } from "playwright-core";
 
 const FOUND = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find((path) => existsSync(path));
 
-export function launch() {
+/** What a browser says of its own when a server that is called is not there. */
+const CUT = /^Failed to load resource: net::ERR_/;
+
+export async function launch() {
   const executablePath = process.env.CHROMIUM ?? FOUND;
   assert.ok(executablePath, "no Chromium; tests/components/install installs Debian's");
   return chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 }
 
-/** A page, and what its console said that it should not have. */
-export async function open(browser, url, options = {}) {
+/**
+ * A page, and what its console and that of its workers said that it should not have. With `cut` the
+ * server may be away for a while; `script` runs in the page before anything else.
+ */
+export async function open(browser, url, { cut = false, script, ...options } = {}) {
+  const complaints = [];
+  const complain = (text) => {
+    if (!cut || !CUT.test(text)) complaints.push(text);
+  };
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+  if (script) await context.addInitScript(script);
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
-  const complaints = [];
   page.on("console", (message) => {
-    const expected = options.refused && /40[13]|Failed to load resource|ERR_CONNECTION/.test(message.text());
-    if (["error", "warning"].includes(message.type()) && !expected) complaints.push(message.text());
+    if (["error", "warning"].includes(message.type())) complain(message.text());
   });
-  page.on("pageerror", (error) => complaints.push(error.stack ?? String(error)));
+  page.on("pageerror", (error) => complain(error.stack ?? String(error)));
   await page.goto(url);
-  return { page, complaints, close: () => context.close() };
+  const heard = async () => {
+    for (const text of await heardOfSharedWorkers(browser)) complain(text);
+    return complaints;
+  };
+  return { page, heard, close: () => context.close() };
+}
+
+/** A page for one test, that must not complain. */
+export async function visit(browser, url, look, options) {
+  const { page, heard, close } = await open(browser, url, options);
+  try {
+    await look(page);
+    assert.deepEqual(await heard(), [], "the console is silent");
+  } finally {
+    await close();
+  }
+}
+
+/**
+ * What shared workers said since they began: Playwright hears pages and their own workers only. Asked at
+ * the end, as a worker that is attached to does not begin anew with its page.
+ */
+async function heardOfSharedWorkers(browser) {
+  const heard = [];
+  const devtools = await browser.newBrowserCDPSession();
+  const { targetInfos } = await devtools.send("Target.getTargets");
+  for (const { targetId } of targetInfos.filter(({ type }) => type === "shared_worker")) {
+    const worker = await attached(devtools, targetId, ({ method, params }) => {
+      if (method === "Runtime.exceptionThrown") heard.push(params.exceptionDetails.exception?.description ?? params.exceptionDetails.text);
+      if (method === "Runtime.consoleAPICalled" && ["error", "warning", "assert"].includes(params.type)) heard.push(JSON.stringify(params.args));
+      if (method === "Log.entryAdded" && ["error", "warning"].includes(params.entry.level)) heard.push(params.entry.text);
+    });
+    // What there is to tell comes before the answer.
+    for (const method of ["Runtime.enable", "Log.enable", "Runtime.getHeapUsage"]) await worker.send(method);
+    await worker.detach();
+  }
+  await devtools.detach();
+  return heard;
+}
+
+/** Sends to a worker by its target and hears what it tells. */
+export async function attached(devtools, targetId, tell = () => {}) {
+  const { sessionId } = await devtools.send("Target.attachToTarget", { targetId, flatten: false });
+  const waiting = new Map();
+  const hear = ({ sessionId: from, message }) => {
+    if (from !== sessionId) return;
+    const said = JSON.parse(message);
+    waiting.get(said.id)?.(said.result);
+    tell(said);
+  };
+  devtools.on("Target.receivedMessageFromTarget", hear);
+  const send = (method) =>
+    new Promise((resolve) => {
+      const id = waiting.size + 1;
+      waiting.set(id, resolve);
+      void devtools.send("Target.sendMessageToTarget", { sessionId, message: JSON.stringify({ id, method }) });
+    });
+  const detach = async () => {
+    devtools.off("Target.receivedMessageFromTarget", hear);
+    await devtools.send("Target.detachFromTarget", { sessionId });
+  };
+  return { send, detach };
 }
 
 export async function until(page, phase) {

@@ -52,6 +52,18 @@ export class Server {
     await ended;
   }
 
+  /** What becomes of it while nobody else can reach it: it is up at another port meanwhile. */
+  async aside(work) {
+    const { address } = this;
+    await this.kill("SIGTERM");
+    this.address = "127.0.0.1:0";
+    await this.start();
+    await work();
+    await this.kill("SIGTERM");
+    this.address = address;
+    await this.start();
+  }
+
   async end() {
     await this.kill();
     await rm(this.data, { recursive: true });
@@ -61,6 +73,8 @@ export class Server {
   async run(args, input = "", environment = {}) {
     const env = { ...CLEAN, RINGFEED_ENDPOINT: `http://${this.address}`, ...environment };
     const running = promisify(execFile)(BINARY, args, { env, maxBuffer: 1 << 26 });
+    // A command that reads nothing may be over by then; how it ended says whether it failed.
+    running.child.stdin.on("error", () => {});
     running.child.stdin.end(input);
     return (await running).stdout;
   }
@@ -70,7 +84,7 @@ export class Server {
     return this.run(["ingest", feed], records.map((record) => `${JSON.stringify(record)}\n`).join(""));
   }
 
-  file(name) {
-    return this.run(["ingest", "--file", join(ROOT, "fixtures", name)]);
+  file(name, environment) {
+    return this.run(["ingest", "--file", join(ROOT, "fixtures", name)], "", environment);
   }
 }

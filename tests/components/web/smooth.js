@@ -2,7 +2,7 @@
 // waits, and the heaps after collection. `node smooth.js 600 docs/web.json` runs it for ten minutes.
 import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { launch, open, until, untilRows } from "./page.js";
+import { attached, launch, open, until, untilRows } from "./page.js";
 import { load } from "./load.js";
 import { Server } from "./server.js";
 
@@ -14,7 +14,7 @@ export async function measure(seconds, { every = 10, load: asked = LOAD } = {}) 
   const uploading = load(server, "load", asked);
   try {
     await new Promise((resolve) => setTimeout(resolve, 1_500));
-    const { page, complaints, close } = await open(browser, `${server.url}#feed=load&key=pi1.temp&key=pi2.temp`);
+    const { page, heard, close } = await open(browser, `${server.url}#feed=load&key=pi1.temp&key=pi2.temp`);
     await until(page, "Live");
     await page.waitForFunction(() => document.querySelectorAll(".chart canvas").length === 2);
     await page.evaluate(watch);
@@ -29,6 +29,7 @@ export async function measure(seconds, { every = 10, load: asked = LOAD } = {}) 
     const ages = Object.values(shown).map((row) => Number.parseFloat(row.age));
     const sum = await page.locator(".keys .sum").textContent();
     const balanced = (await page.locator(".ledger .sum").textContent()) === "balanced";
+    const complaints = await heard();
     await close();
     return { seconds, ...asked, keysShown: sum, balanced, ...felt, oldestAgeSeconds: Math.max(...ages), heaps, complaints };
   } finally {
@@ -39,20 +40,29 @@ export async function measure(seconds, { every = 10, load: asked = LOAD } = {}) 
   }
 }
 
-/** In the page: the times between frames, and how long a key press waits for its frame. */
+/**
+ * In the page: the times between frames, and how long a key press waits for its frame. They are counted
+ * by whole milliseconds, so that what is measured does not grow by being measured.
+ */
 function watch() {
-  const frames = [];
-  const presses = [];
+  const counts = () => ({ by: new Uint32Array(10_000), n: 0, sum: 0 });
+  const enter = (into, millis) => {
+    into.by[Math.min(Math.max(0, Math.round(millis)), into.by.length - 1)] += 1;
+    into.n += 1;
+    into.sum += millis;
+  };
+  const frames = counts();
+  const presses = counts();
   let last = performance.now();
   const frame = (now) => {
-    frames.push(now - last);
+    enter(frames, now - last);
     last = now;
     requestAnimationFrame(frame);
   };
   requestAnimationFrame(frame);
   setInterval(() => {
     const began = performance.now();
-    setTimeout(() => requestAnimationFrame(() => presses.push(performance.now() - began)));
+    setTimeout(() => requestAnimationFrame(() => enter(presses, performance.now() - began)));
   }, 250);
   let blocked = 0;
   let longest = 0;
@@ -62,9 +72,13 @@ function watch() {
       longest = Math.max(longest, duration);
     }
   }).observe({ type: "longtask" });
-  const at = (values, share) => Math.round([...values].sort((a, b) => a - b)[Math.floor((values.length - 1) * share)]);
+  const at = ({ by, n }, share) => {
+    const rank = Math.floor((n - 1) * share);
+    let below = 0;
+    return by.findIndex((count) => (below += count) > rank);
+  };
   window.felt = () => ({
-    framesPerSecond: Math.round((1_000 * frames.length) / frames.reduce((a, b) => a + b, 0)),
+    framesPerSecond: Math.round((1_000 * frames.n) / frames.sum),
     frameMillis: { p50: at(frames, 0.5), p99: at(frames, 0.99), max: at(frames, 1) },
     inputToFrameMillis: { p50: at(presses, 0.5), p99: at(presses, 0.99), max: at(presses, 1) },
     longTasks: { millis: Math.round(blocked), longest: Math.round(longest) },
@@ -82,23 +96,11 @@ async function pageHeap(page) {
 /** Of the worker that all tabs share. */
 async function workerHeap(devtools) {
   const { targetInfos } = await devtools.send("Target.getTargets");
-  const worker = targetInfos.find(({ type }) => type === "shared_worker");
-  if (!worker) return undefined;
-  const { sessionId } = await devtools.send("Target.attachToTarget", { targetId: worker.targetId, flatten: false });
-  const ask = (id, method) =>
-    new Promise((resolve) => {
-      const hear = ({ sessionId: from, message }) => {
-        const answer = JSON.parse(message);
-        if (from !== sessionId || answer.id !== id) return;
-        devtools.off("Target.receivedMessageFromTarget", hear);
-        resolve(answer.result);
-      };
-      devtools.on("Target.receivedMessageFromTarget", hear);
-      void devtools.send("Target.sendMessageToTarget", { sessionId, message: JSON.stringify({ id, method }) });
-    });
-  await ask(1, "HeapProfiler.collectGarbage");
-  const { usedSize } = await ask(2, "Runtime.getHeapUsage");
-  await devtools.send("Target.detachFromTarget", { sessionId });
+  const { targetId } = targetInfos.find(({ type }) => type === "shared_worker");
+  const worker = await attached(devtools, targetId);
+  await worker.send("HeapProfiler.collectGarbage");
+  const { usedSize } = await worker.send("Runtime.getHeapUsage");
+  await worker.detach();
   return mebibytes(usedSize);
 }
 

@@ -4,8 +4,11 @@ import { GapReason } from "@ringfeed/client";
 import type { BarView, ChartDelta, ChartWant, GapMark } from "../protocol.js";
 import { bars } from "./read.js";
 
-/** Bars that are kept; the oldest ones go first. */
+/** Bars that are kept; the oldest ones go first, some at a time. */
 const KEPT_BARS = 20_000;
+const DROPPED_AT_ONCE = 1_000;
+/** Of a vector. */
+const KEPT_CHANNELS = 16;
 
 export class Chart {
   private readonly bars = new Map<string, { bar: BarView; version: number }>();
@@ -17,6 +20,8 @@ export class Chart {
   private exhausted = false;
   private loading = false;
   private caughtUp = false;
+  /** Of the feed: 0 while it is not known. */
+  private epoch = 0n;
 
   constructor(
     readonly id: string,
@@ -24,6 +29,8 @@ export class Chart {
   ) {}
 
   take(batch: BarBatch): void {
+    if (this.epoch !== 0n && batch.epoch !== this.epoch) this.forget();
+    this.epoch = batch.epoch;
     const covers = batch.covers;
     if (covers && covers.to > 0n) this.begins ??= covers.from;
     for (const bar of bars(batch, this.want.key)) this.put(bar, "replace");
@@ -37,28 +44,34 @@ export class Chart {
     this.version += 1;
   }
 
-  isCaughtUp(): void {
+  isCaughtUp(next: bigint): void {
+    this.begins ??= next;
     this.caughtUp = true;
     this.version += 1;
   }
 
   since(seen: number): { delta: ChartDelta; version: number } {
     const fresh = [...this.bars.values()].filter((entry) => entry.version > seen);
-    const { id, gaps, exhausted, loading, caughtUp } = this;
-    const delta = { id, anew: seen === 0, bars: fresh.map((entry) => entry.bar), gaps, exhausted, loading, caughtUp };
-    return { delta, version: this.version };
+    const { id, epoch, gaps, exhausted, isFull, loading, caughtUp } = this;
+    const bars = fresh.map((entry) => entry.bar);
+    return { delta: { id, epoch, anew: seen === 0, bars, gaps, exhausted, isFull, loading, caughtUp }, version: this.version };
   }
 
   isNewer(seen: number): boolean {
     return this.version > seen;
   }
 
+  private get isFull(): boolean {
+    return this.bars.size >= KEPT_BARS;
+  }
+
   /** Reads bars from that time (milliseconds) up to where what is held begins. */
   async older(client: RingfeedClient, from: number): Promise<void> {
     const end = this.begins;
-    if (this.loading || this.exhausted || end === undefined) return;
-    this.loading = true;
+    // The page is answered in any case: it waits for that.
     this.version += 1;
+    if (this.loading || this.exhausted || this.isFull || end === undefined) return;
+    this.loading = true;
     try {
       await this.read(client, from, end);
     } finally {
@@ -88,7 +101,14 @@ export class Chart {
     this.exhausted = this.begins <= (found?.oldest ?? 0n);
   }
 
+  /** The feed was created anew. */
+  private forget(): void {
+    this.bars.clear();
+    Object.assign(this, { newest: undefined, begins: undefined, exhausted: false });
+  }
+
   private put(bar: BarView, how: "replace" | "keep"): void {
+    if ((bar.channel ?? 0) >= KEPT_CHANNELS) return;
     const id = `${bar.source} ${bar.channel} ${bar.t}`;
     if (how === "keep" && this.bars.has(id)) return;
     const version = this.version + 1;
@@ -97,7 +117,13 @@ export class Chart {
       for (const gap of this.gaps) gap.before ??= bar.t;
       this.newest = bar.t;
     }
-    if (this.bars.size > KEPT_BARS) this.bars.delete(this.bars.keys().next().value as string);
+    if (this.bars.size >= KEPT_BARS + DROPPED_AT_ONCE) this.dropOldest();
+  }
+
+  /** Those of history came last and are the oldest, so the order in which they came does not say it. */
+  private dropOldest(): void {
+    const oldest = [...this.bars].sort(([, a], [, b]) => a.bar.t - b.bar.t).slice(0, this.bars.size - KEPT_BARS);
+    for (const [id] of oldest) this.bars.delete(id);
   }
 }
 

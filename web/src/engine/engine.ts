@@ -8,6 +8,7 @@ import {
   type Record as FeedRecord,
   reasonOf,
   RingfeedClient,
+  feedOfError,
   type Selectors,
   type Subscription,
 } from "@ringfeed/client";
@@ -15,6 +16,7 @@ import { chartId, type ChartWant, type Delta, type Pace, type StatusView, type T
 import { barsOf, Chart } from "./chart.js";
 import { Feeds } from "./feeds.js";
 import { Losses } from "./losses.js";
+import { Refusals } from "./refusals.js";
 import { Values } from "./values.js";
 
 const HEARTBEAT_MILLIS = 5_000;
@@ -44,6 +46,7 @@ export class Engine {
   private status: StatusView = { phase: "idle", why: "", retryAt: undefined, reconnects: 0, tabs: 0, caughtUp: false };
   private statusVersion = 1;
   private readonly losses = new Losses();
+  private readonly refusals = new Refusals(() => this.select());
   private readonly feeds = new Feeds((error) => this.mayNeedToken(error));
   private wake = () => {};
 
@@ -64,6 +67,7 @@ export class Engine {
         return void navigator.locks.request(message.name, () => this.leave(page));
       case "want":
         page.want = message.want;
+        page.seen.status = 0;
         this.select();
         return page.waiting ? this.push(page) : undefined;
       case "pull":
@@ -75,7 +79,10 @@ export class Engine {
       case "token":
         this.token = message.token;
         this.say({ phase: "connecting", why: "" });
+        this.refusals.clear();
+        this.feeds.forget();
         void this.feeds.refresh();
+        this.select();
         return this.wake();
       case "restart":
         return this.begin();
@@ -146,19 +153,37 @@ export class Engine {
     }
     const reason = reasonOf(error);
     const why = reason ? `${error.rawMessage} (${reason})` : error.rawMessage;
+    if (this.leaveOut(feedOfError(error), why)) return;
     this.say({ phase: "refused", why, retryAt: Date.now() + REFUSED_MILLIS });
     const later = new Promise<void>((resolve) => setTimeout(resolve, REFUSED_MILLIS));
     return Promise.race([changed, later]);
   }
 
+  /** The feed is refused: goes on with the others, if there are any. */
+  private leaveOut(feed: string | undefined, why: string): boolean {
+    const followed = Object.values(this.selectors).map((selector) => selector.feed);
+    if (!feed || !followed.includes(feed) || followed.every((other) => other === feed)) return false;
+    this.refusals.add(feed, why);
+    this.select();
+    this.say({});
+    return true;
+  }
+
+  /** What a call beside the stream says. While there is a stream, that one knows better. */
   private mayNeedToken(error: ConnectError): void {
+    if (!this.followsNothing && this.status.phase === "live") return;
     if (error.code === Code.Unauthenticated) this.say({ phase: "unauthenticated", why: error.rawMessage });
-    else if (Object.keys(this.selectors).length === 0) this.say({ phase: "waiting", why: error.rawMessage });
+    else if (this.followsNothing) this.say({ phase: "waiting", why: error.rawMessage });
+  }
+
+  private get followsNothing(): boolean {
+    return Object.keys(this.selectors).length === 0;
   }
 
   /** The list of feeds came: where nothing is followed, that is all there is to be connected to. */
   private listed(): void {
-    const nothing = Object.keys(this.selectors).length === 0;
+    this.refusals.list(this.feeds.all.map(({ name }) => name));
+    const nothing = this.followsNothing;
     if (nothing && this.status.phase !== "live") this.say({ phase: "live", why: "", retryAt: undefined, caughtUp: true });
     this.pushAll();
   }
@@ -166,21 +191,25 @@ export class Engine {
   private take(event: FeedEvent): void {
     switch (event.kind) {
       case "records":
-        return this.valuesOf(event.selector)?.take(event.records);
+        return this.valuesOf(event.selector)?.take(event.epoch, event.records);
       case "snapshot":
         this.losses.snapshot += BigInt(event.batch.records.length);
-        return this.valuesOf(event.selector)?.take(event.batch.records);
+        return this.valuesOf(event.selector)?.take(event.batch.asOf?.epoch ?? 0n, event.batch.records);
       case "key-info":
         return this.valuesOf(event.selector)?.describe(event.update.key, event.update.info);
       case "bars":
         return this.charts.get(event.selector)?.take(event.batch);
       case "gap":
-        this.losses.missed(event.feed, event.gap);
+        this.losses.enter(event.feed, event.gap);
         return this.charts.get(event.selector)?.missed(event.gap);
       case "caught-up":
-        this.charts.get(event.selector)?.isCaughtUp();
+        this.charts.get(event.selector)?.isCaughtUp(event.next.offset);
         return this.say({ phase: "live", why: "", retryAt: undefined, caughtUp: true });
+      case "narrowed":
+        return this.valuesOf(event.selector)?.narrow(event.narrowed.keyGlobs);
       case "connected":
+        // What is narrowed is told again on each stream.
+        for (const values of this.values.values()) values.narrow([]);
         return this.say({ phase: "live", why: "", retryAt: undefined, reconnects: this.status.reconnects + this.again() });
       case "disconnected": {
         this.dropped = true;
@@ -216,12 +245,13 @@ export class Engine {
   private select(): void {
     const wanted: { [name: string]: Selectors[string] } = {};
     for (const { want } of this.pages) {
-      if (want.feed) {
+      if (want.feed && !this.refusals.has(want.feed)) {
         const name = valuesId(want.feed, want.pace);
         if (!this.values.has(name)) this.beginValues(name, want.feed);
         wanted[name] = this.selectors[name] ?? valuesSelector(want.feed, want.pace);
       }
       for (const chart of want.charts) {
+        if (this.refusals.has(chart.feed)) continue;
         const name = chartId(chart);
         if (!this.charts.has(name)) this.charts.set(name, new Chart(name, chart));
         wanted[name] = this.selectors[name] ?? chartSelector(chart);
@@ -292,7 +322,7 @@ export class Engine {
   private delta({ want, seen }: Page): Delta {
     const delta: Delta = {};
     if (this.statusVersion > seen.status) {
-      delta.status = this.status;
+      delta.status = this.refusals.seen(this.status, want.feed);
       seen.status = this.statusVersion;
     }
     if (this.feeds.version > seen.feeds) {

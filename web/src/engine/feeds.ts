@@ -1,11 +1,13 @@
 // The list of feeds, asked for every two seconds, and the payload kinds of their keys.
-import { ConnectError, type Feed, type Key, type RingfeedClient } from "@ringfeed/client";
+import { Code, ConnectError, type Feed, type Key, type RingfeedClient } from "@ringfeed/client";
 import type { FeedView } from "../protocol.js";
 import { feed } from "./read.js";
 
 const EVERY_MILLIS = 2_000;
 /** Keys that are looked at for their kinds. */
 const LOOKED_AT = 100;
+/** Feeds whose keys are looked at for one list; the others with the next ones. */
+const ASKED_AT_ONCE = 50;
 
 export class Feeds {
   all: FeedView[] = [];
@@ -23,6 +25,11 @@ export class Feeds {
     setInterval(() => void this.refresh(), EVERY_MILLIS);
   }
 
+  /** With another token other keys may be listed. */
+  forget(): void {
+    this.kinds.clear();
+  }
+
   async refresh(): Promise<void> {
     const client = this.client;
     if (!client) return;
@@ -34,7 +41,9 @@ export class Feeds {
         pageToken = page.nextPageToken;
         if (!pageToken) break;
       }
-      this.all = await Promise.all(found.map(async (one) => feed(one, await this.keys(client, one))));
+      const unknown = found.filter((one) => !this.isKnown(one)).slice(0, ASKED_AT_ONCE);
+      await Promise.all(unknown.map((one) => this.learn(client, one)));
+      this.all = found.map((one) => feed(one, this.kinds.get(one.name)?.found ?? []));
       this.version += 1;
       this.changed();
     } catch (error) {
@@ -43,12 +52,21 @@ export class Feeds {
   }
 
   /** Asked for again when the feed has more keys than then. */
-  private async keys(client: RingfeedClient, of: Feed): Promise<Key[]> {
+  private isKnown(of: Feed): boolean {
     const known = this.kinds.get(of.name);
     const enough = known && (known.keys === of.keys || known.keys >= LOOKED_AT);
-    if (enough && known.epoch === of.epoch) return known.found;
-    const { keys } = await client.catalog.listKeys({ feed: of.name, pageSize: LOOKED_AT }, { timeoutMs: 5_000 });
-    this.kinds.set(of.name, { keys: of.keys, epoch: of.epoch, found: keys });
-    return keys;
+    return enough === true && known?.epoch === of.epoch;
+  }
+
+  /** None of a feed that was deleted meanwhile, or is listed only because the caller may upload to it. */
+  private async learn(client: RingfeedClient, of: Feed): Promise<void> {
+    let found: Key[] = [];
+    try {
+      found = (await client.catalog.listKeys({ feed: of.name, pageSize: LOOKED_AT }, { timeoutMs: 5_000 })).keys;
+    } catch (error) {
+      const { code } = ConnectError.from(error);
+      if (code !== Code.PermissionDenied && code !== Code.NotFound) throw error;
+    }
+    this.kinds.set(of.name, { keys: of.keys, epoch: of.epoch, found });
   }
 }

@@ -24,6 +24,7 @@ export interface Said {
   scale: number;
   quality: Quality;
   qualityCode: number | undefined;
+  channels: number;
   event: bigint;
   ingest: number;
   offset: bigint;
@@ -36,7 +37,7 @@ export function said(record: FeedRecord): Said {
   return { key, kind: payload.case ?? "unknown", ...value(record), event, ingest, offset };
 }
 
-type Value = Pick<Said, "text" | "number" | "scale" | "quality" | "qualityCode">;
+type Value = Pick<Said, "text" | "number" | "scale" | "quality" | "qualityCode" | "channels">;
 
 function value({ payload }: FeedRecord): Value {
   switch (payload.case) {
@@ -58,8 +59,8 @@ function value({ payload }: FeedRecord): Value {
   }
 }
 
-function plain(text: string, number?: number, scale = 0): Value {
-  return { text, number, scale, quality: "good", qualityCode: undefined };
+function plain(text: string, number?: number, scale = 0, channels = 0): Value {
+  return { text, number, scale, quality: "good", qualityCode: undefined, channels };
 }
 
 function decimal(found: Decimal | undefined): Value {
@@ -90,8 +91,11 @@ function readingValue(found: Reading["value"]): Value {
       return plain(found.value ? "on" : "off", found.value ? 1 : 0);
     case "text":
       return plain(found.value);
-    case "vector":
-      return plain(found.value.values.join(" "), found.value.values[0]);
+    case "vector": {
+      const { values } = found.value;
+      const first = values[0] ?? NaN;
+      return plain(`[${values.length}] ${values.join(", ")}`, first, scaleOf(first), values.length);
+    }
     default:
       return plain("–");
   }
@@ -116,13 +120,13 @@ function bar(view: ViewBar): BarView {
     const { startUnixNanos, min, max, mean, last, count, badCount, channel } = view.reading;
     const values = { o: NaN, h: max ?? NaN, l: min ?? NaN, c: last ?? NaN, m: mean ?? NaN };
     const counts = { n: Number(count), bad: Number(badCount) };
-    return { source, channel: channel ?? 0, t: seconds(startUnixNanos), ...values, ...counts, complete, partial };
+    return { source, channel, t: seconds(startUnixNanos), ...values, ...counts, complete, partial };
   }
   const prices = view.bar;
   const n = (of: Decimal | undefined) => (of ? decimalToNumber(of) : NaN);
   return {
     source,
-    channel: 0,
+    channel: undefined,
     t: seconds(prices?.startUnixNanos ?? 0n),
     o: n(prices?.open),
     h: n(prices?.high),
@@ -148,6 +152,7 @@ export function info(key: string, of: KeyInfo | undefined): InfoView {
     min: of?.min,
     max: of?.max,
     channels: of?.channels ?? [],
+    names: of?.enumLabels ?? {},
     expected: expected && Number(expected.seconds) * 1_000 + expected.nanos / 1e6,
   };
 }

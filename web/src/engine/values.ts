@@ -16,12 +16,18 @@ export class Values {
   private readonly rows = new Map<string, Row>();
   private readonly infos = new Map<string, { info: InfoView; version: number }>();
   private version = 1;
+  /** Of the feed: 0 while it is not known. */
+  private epoch = 0n;
+  private narrowed: string[] = [];
 
   constructor(readonly feed: string) {}
 
   /** Records in the order in which they came. */
-  take(records: readonly FeedRecord[]): void {
+  take(epoch: bigint, records: readonly FeedRecord[]): void {
     this.version += 1;
+    // Created anew, the feed has none of the keys that it had.
+    if (this.epoch !== 0n && epoch !== this.epoch) this.rows.clear();
+    this.epoch = epoch;
     for (const record of records) this.enter(said(record));
   }
 
@@ -42,6 +48,13 @@ export class Values {
     this.infos.set(key, { info: info(key, of), version: this.version });
   }
 
+  /** Only keys that match these globs come; of none: all. */
+  narrow(keyGlobs: string[]): void {
+    if (keyGlobs.length === 0 && this.narrowed.length === 0) return;
+    this.version += 1;
+    this.narrowed = keyGlobs;
+  }
+
   /** What is newer than that version, and the present one. */
   since(seen: number): { delta: ValuesDelta; version: number } {
     const rows: RowView[] = [];
@@ -50,7 +63,8 @@ export class Values {
     }
     const fresh = [...this.infos.values()].filter((entry) => entry.version > seen);
     const infos = fresh.map((entry) => entry.info);
-    return { delta: { feed: this.feed, anew: seen === 0, rows, infos }, version: this.version };
+    const { feed, epoch, narrowed } = this;
+    return { delta: { feed, epoch, anew: seen === 0, narrowed, rows, infos }, version: this.version };
   }
 
   isNewer(seen: number): boolean {

@@ -23,8 +23,9 @@ export function columns(history: History): Columns {
   const silences: { from: number; to: number }[] = [];
   for (const bar of history.bars) {
     const before = bars.at(-1);
-    if (history.isReading && before && bar.t - before.t > silence) {
-      silences.push({ from: before.t + step, to: bar.t });
+    const isSilence = before !== undefined && bar.t - before.t > silence;
+    if (history.isReading && before && (isSilence || isBroken(history, before, bar))) {
+      if (isSilence) silences.push({ from: before.t + step, to: bar.t });
       x.push((before.t + step + bar.t) / 2);
       bars.push(undefined);
     }
@@ -37,4 +38,9 @@ export function columns(history: History): Columns {
     ? [x, column("l"), column("h"), column("m")]
     : [x, column("o"), column("h"), column("l"), column("c")];
   return { data: data as AlignedData, bars, silences };
+}
+
+/** Records are missing between two bars that are next to each other: no line may join them. */
+function isBroken({ gaps }: History, before: BarView, bar: BarView): boolean {
+  return gaps.some(({ after = Infinity, before: until = -Infinity }) => after <= before.t && until >= bar.t);
 }

@@ -115,13 +115,14 @@ function hatch(plot: uPlot, from: number, to: number, colour: string): void {
 /** At the right of `at`, or ending at `until`. */
 function label(plot: uPlot, at: number, text: string, colours: Ink, until?: number): void {
   const pen = plot.ctx;
-  const { left, top } = plot.bbox;
+  const { left, top, width } = plot.bbox;
   pen.save();
   pen.font = scaled(colours.font);
   pen.fillStyle = colours.muted;
   pen.textAlign = until === undefined ? "left" : "right";
   const x = plot.valToPos(until ?? at, "x", true) + (until === undefined ? 4 : -4) * devicePixelRatio;
-  pen.fillText(text, Math.max(left + 4, x), top + 13 * devicePixelRatio);
+  const most = until === undefined ? left + width - pen.measureText(text).width - 4 : Infinity;
+  pen.fillText(text, Math.max(left + 4, Math.min(x, most)), top + 13 * devicePixelRatio);
   pen.restore();
 }
 

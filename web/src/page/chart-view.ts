@@ -11,13 +11,18 @@ import { count, interval, safe, ticks, time, unit } from "./text.js";
 
 /** Bars that are seen at first. */
 const SEEN = { prices: 110, readings: 180 };
+const LEAST_SEEN = 30;
 const HEIGHT = 250;
+/** Pixels of the axis of values, and what a label of the axis of times needs at its left. */
+const SCALE_WIDTH = 62;
+const HALF_A_LABEL = 30;
 /** Free bars at the right edge. */
 const AHEAD = 3;
 
 export class ChartView {
   readonly root = el("figure", { class: "chart" });
   private readonly caption = el("figcaption");
+  private readonly choice = el("select", { class: "choice", "aria-label": "What is drawn" });
   private readonly readout = el("p", { class: "readout num" });
   private readonly note = el("p", { class: "note" });
   private readonly plotted = el("div", { class: "plot", tabindex: 0, role: "img" });
@@ -30,6 +35,8 @@ export class ChartView {
   private colours: Ink | undefined;
   private range: { min: number; max: number };
   private following = true;
+  /** Somebody chose how much is seen. */
+  private zoomed = false;
   private asked: number;
   private drawn = -1;
   private readonly grip = new Map<number, number>();
@@ -49,14 +56,13 @@ export class ChartView {
   update(): void {
     const { history } = this;
     if (history.version === this.drawn && this.plot) return;
-    const first = this.drawn <= 0;
     this.drawn = history.version;
     this.title();
+    this.offer();
     const made = history.isReading ? "readings" : "prices";
     this.columns = columns(history);
     if (history.bars.length > 0 && (!this.plot || this.made !== made)) {
       this.made = made;
-      if (first) this.range.min = this.range.max - SEEN[made] * this.step;
       this.remake();
     }
     if (this.following) this.follow();
@@ -104,9 +110,10 @@ export class ChartView {
       tool("×", "Close the chart", () => this.model.toggleChart(feed, key)),
     );
     const head = el("tr", {}, ...["Start, UTC", "Low", "High", "Last", "Records"].map((text) => el("th", { scope: "col" }, text)));
+    this.choice.addEventListener("change", () => this.choose(this.choice.value));
     this.details.append(el("summary", {}, "As a table"), el("table", {}, el("thead", {}, head), this.table));
     this.details.addEventListener("toggle", () => this.details.open && this.list());
-    this.root.append(el("div", { class: "head" }, this.caption, tools), this.readout, this.plotted, this.note, this.details);
+    this.root.append(el("div", { class: "head" }, this.caption, tools), el("div", { class: "drawn" }, this.choice, this.readout), this.plotted, this.note, this.details);
     this.steer();
   }
 
@@ -171,6 +178,7 @@ export class ChartView {
 
   private pan(seconds: number): void {
     if (seconds === 0) return;
+    this.zoomed = true;
     const newest = (this.history.bars.at(-1)?.t ?? this.range.max) + AHEAD * this.step;
     const width = this.range.max - this.range.min;
     const max = Math.min(this.range.max + seconds, newest + width / 2);
@@ -181,6 +189,7 @@ export class ChartView {
 
   /** Around a time, or around the right edge while it is live. */
   private zoom(factor: number, around?: number): void {
+    this.zoomed = true;
     const width = this.range.max - this.range.min;
     const wanted = Math.min(Math.max(width * factor, 8 * this.step), 20_000 * this.step);
     const centre = this.following ? this.range.max : (around ?? (this.range.min + this.range.max) / 2);
@@ -200,7 +209,17 @@ export class ChartView {
     const last = this.history.bars.at(-1);
     if (!last) return;
     const max = last.t + (1 + AHEAD) * this.step;
-    this.range = { min: max - (this.range.max - this.range.min), max };
+    this.range = { min: max - this.width(max), max };
+  }
+
+  /** Of what is seen; a history that is shorter than usual fills it. */
+  private width(max: number): number {
+    if (this.zoomed || !this.made) return this.range.max - this.range.min;
+    const usual = SEEN[this.made] * this.step;
+    const { bars, exhausted } = this.history;
+    const first = bars[0];
+    if (!exhausted || !first) return usual;
+    return Math.min(Math.max(max - first.t + AHEAD * this.step, LEAST_SEEN * this.step), usual);
   }
 
   private draw(): void {
@@ -220,7 +239,7 @@ export class ChartView {
   private askOlder(): void {
     const { history } = this;
     const begins = Math.min(history.bars[0]?.t ?? Infinity, Infinity);
-    if (history.loading || history.exhausted || !history.caughtUp || this.range.min >= begins) return;
+    if (history.loading || history.exhausted || history.isFull || !history.caughtUp || this.range.min >= begins) return;
     const width = this.range.max - this.range.min;
     this.asked = Math.min(this.asked, this.range.min) - 2 * width;
     this.model.older(history, this.asked * 1_000);
@@ -256,15 +275,39 @@ export class ChartView {
     return digits > 10 ? String(Number(value.toPrecision(10))) : value.toFixed(Math.max(usual, digits));
   }
 
+  private choose(id: string): void {
+    this.history.choose(id);
+    this.update();
+  }
+
+  /** Of what the bars are made: a choice where there is one. */
+  private offer(): void {
+    const { choices, choice } = this.history;
+    const shown = [...this.choice.options].map((option) => `${option.value} ${option.text}`);
+    if (choices.map(([id, label]) => `${id} ${label}`).join() !== shown.join()) {
+      this.choice.replaceChildren(...choices.map(([id, label]) => el("option", { value: id }, label)));
+    }
+    this.choice.value = choice ?? "";
+    this.choice.hidden = choices.length < 2;
+  }
+
+  private get drawnWhat(): string {
+    const { choices, choice } = this.history;
+    return choices.find(([id]) => id === choice)?.[1] ?? "";
+  }
+
   /** The bar under the pointer, or the newest one. */
   private read(): void {
     const held = this.columns;
     const index = this.plot?.cursor.idx ?? undefined;
     const bar = (index === undefined ? undefined : held?.bars[index]) ?? this.history.bars.at(-1);
-    say(this.readout, bar ? this.barText(bar) : "");
+    const facts = bar ? this.barFacts(bar) : [];
+    if (facts.join(" ") !== this.readout.textContent) {
+      this.readout.replaceChildren(...facts.flatMap((fact, i) => [i > 0 ? " " : "", el("span", {}, fact)]));
+    }
   }
 
-  private barText(bar: BarView): string {
+  private barFacts(bar: BarView): string[] {
     const number = (value: number) => this.number(value);
     const facts = this.history.isReading
       ? [`mean ${this.number(bar.m, "mean")}`, `min ${number(bar.l)}`, `max ${number(bar.h)}`]
@@ -272,7 +315,14 @@ export class ChartView {
     if (bar.n > 1) facts.push(`${count(bar.n)} ${this.history.isReading ? "readings" : "records"}`);
     if (bar.bad > 0) facts.push(`${count(bar.bad)} bad`);
     if (bar.partial) facts.push("in part");
-    return [`${time(bar.t, this.step)}`, ...facts].join("   ");
+    if (this.isOpen(bar)) facts.push("so far");
+    return [time(bar.t, this.step), ...facts];
+  }
+
+  /** The bar in progress. One that was never told complete is over when the next one begins or by the clock. */
+  private isOpen(bar: BarView): boolean {
+    const ends = (bar.t + this.step) * 1_000;
+    return !bar.complete && bar === this.history.bars.at(-1) && this.model.now() < ends;
   }
 
   private describe(): void {
@@ -281,8 +331,8 @@ export class ChartView {
     const bars = history.bars;
     const first = bars[0];
     const newest = bars.at(-1);
-    const span = first && newest ? `, ${count(bars.length)} bars from ${time(first.t, this.step)} to ${time(newest.t, this.step)} UTC; newest: ${this.barText(newest)}` : "";
-    const name = `Chart of ${safe(history.info?.name ?? key, 80)}, bars of ${interval(this.step)}${span}. Arrow keys pan, plus and minus zoom.`;
+    const span = first && newest ? `, ${count(bars.length)} bars from ${time(first.t, this.step)} to ${time(newest.t, this.step)} UTC; newest: ${this.barFacts(newest).join(", ")}` : "";
+    const name = `Chart of ${safe(history.info?.name ?? key, 80)}, ${this.drawnWhat}, bars of ${interval(this.step)}${span}. Arrow keys pan, plus and minus zoom.`;
     set(this.plotted, "aria-label", name);
     const busy = history.loading ? "Loading older bars…" : !history.caughtUp ? "Loading…" : bars.length === 0 ? "No bars: the values are no numbers." : "";
     const blank = bars.length > 0 && bars.every((bar) => Number.isNaN(bar.c) && Number.isNaN(bar.m)) ? "All readings here are bad: there is no value to draw." : "";
@@ -322,8 +372,8 @@ export class ChartView {
       cursor: { drag: { x: false, y: false }, points: { show: isReading }, y: false },
       scales: { x: { time: true, auto: false }, y: { range: (_plot, min, max) => padded(min, max) } },
       axes: [
-        { ...axis, size: 38, space: 74, values: (_plot, splits, _axis, _space, step) => ticks(splits, step) },
-        { ...axis, side: 1, size: 62, space: 34 },
+        { ...axis, size: 38, space: 74, values: (plot, splits, _axis, _space, step) => this.labels(plot, splits, step) },
+        { ...axis, side: 1, size: SCALE_WIDTH, space: 34 },
       ],
       series,
       ...(isReading ? { bands: [{ series: [2, 1] as [number, number], fill: colours.band }] } : {}),
@@ -333,6 +383,14 @@ export class ChartView {
         setCursor: [() => this.read()],
       },
     };
+  }
+
+  /** Of the axis of times; one that the edge would cut off is left out. */
+  private labels(plot: uPlot, splits: readonly number[], step: number): string[] {
+    const { min, max } = this.range;
+    const pixel = (at: number) => ((at - min) / (max - min)) * (plot.width - SCALE_WIDTH);
+    const whole = splits.filter((at) => pixel(at) >= HALF_A_LABEL);
+    return [...splits.slice(whole.length).map(() => ""), ...ticks(whole, step)];
   }
 
   private under(plot: uPlot, colours: Ink): void {

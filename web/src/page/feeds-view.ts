@@ -4,6 +4,8 @@ import { el, say, set } from "./dom.js";
 import type { Model, News } from "./model.js";
 import { age, bytes, count, lasts, rate } from "./text.js";
 
+const EXAMPLE = `echo '{"key":"a","value":1}' | ringfeed ingest sensors`;
+
 interface Entry {
   root: HTMLLIElement;
   update(feed: FeedView): void;
@@ -12,14 +14,14 @@ interface Entry {
 export class FeedsView {
   readonly root = el("section", { class: "feeds", "aria-labelledby": "feeds-title" });
   private readonly list = el("ul", { class: "feed-list" });
-  private readonly none = el("p", { class: "empty" }, "No feed yet. Send a record: ", el("code", {}, "ringfeed ingest sensors"));
+  private readonly none = el("p", { class: "empty" }, "Waiting for the server…");
+  private listed = false;
   private readonly sum = el("span", { class: "sum" });
   private revealed: string | undefined;
   private readonly entries = new Map<string, Entry>();
 
   constructor(private readonly model: Model) {
     const title = el("h2", { id: "feeds-title" }, "Feeds");
-    this.none.hidden = true;
     this.root.append(el("div", { class: "head" }, title, this.sum), this.list, this.none);
     model.listen((news) => this.hear(news));
   }
@@ -33,9 +35,9 @@ export class FeedsView {
   }
 
   private hear(news: ReadonlySet<News>): void {
+    if (news.has("status") || news.has("feeds")) this.explain(news.has("feeds"));
     if (!news.has("feeds") && !news.has("want")) return;
     const { feeds } = this.model;
-    this.none.hidden = feeds.length > 0 || !news.has("feeds");
     const total = feeds.reduce((sum, feed) => sum + feed.rate, 0);
     say(this.sum, feeds.length > 0 ? `${count(feeds.length)} · ${rate(total)}` : "");
     const names = new Set(feeds.map((feed) => feed.name));
@@ -52,6 +54,18 @@ export class FeedsView {
     });
     if (news.has("want") || this.revealed !== this.model.feed) this.reveal();
     this.revealed = this.model.feed;
+  }
+
+  /** Why there is no feed. */
+  private explain(listed: boolean): void {
+    const { feeds, status, hasToken } = this.model;
+    this.listed ||= listed;
+    this.none.hidden = feeds.length > 0;
+    if (feeds.length > 0) return;
+    if (status.phase === "unauthenticated") say(this.none, "Feeds are listed once the server accepts a token.");
+    else if (!this.listed) say(this.none, "Waiting for the server…");
+    else if (hasToken) say(this.none, "There is no feed that your token may see.");
+    else this.none.replaceChildren("No feed yet. Send a record: ", el("code", {}, EXAMPLE));
   }
 
   private entry(name: string): Entry {
@@ -72,7 +86,7 @@ export class FeedsView {
     );
     const update = (feed: FeedView) => {
       set(button, "aria-current", this.model.feed === name ? "true" : undefined);
-      say(kind, feed.kinds.join(", ") || "empty");
+      say(kind, feed.kinds.join(", ") || (feed.keys > 0 ? "" : "empty"));
       say(speed, rate(feed.rate));
       say(facts, [plural(feed.keys, "key"), plural(feed.subscribers, "subscriber"), plural(feed.producers, "producer")].join(" · "));
       const part = Math.min(1, feed.bytes / Math.max(1, feed.maxBytes));

@@ -8,6 +8,8 @@ const TOKEN = "ringfeed.token";
 export class Link {
   private port: MessagePort;
   private heard = false;
+  /** What is wanted, for another engine if this one cannot be loaded. */
+  private wanted: ToEngine | undefined;
 
   constructor(private readonly take: (delta: Delta) => void) {
     this.port = this.open();
@@ -17,7 +19,12 @@ export class Link {
   }
 
   send(message: ToEngine): void {
+    if (message.type === "want") this.wanted = message;
     this.port.postMessage(message);
+  }
+
+  get hasToken(): boolean {
+    return sessionStorage.getItem(TOKEN) !== null;
   }
 
   /** Kept for this tab only, until it is closed. */
@@ -58,7 +65,9 @@ export class Link {
 
   /** A worker that was never heard of cannot be loaded. */
   private fallBack(): void {
-    if (!this.heard) this.port = this.greet(this.here());
+    if (this.heard) return;
+    this.port = this.greet(this.here());
+    if (this.wanted) this.send(this.wanted);
   }
 
   private greet(port: MessagePort): MessagePort {

@@ -41,10 +41,13 @@ export class Model {
   pace: Pace = 250;
   rows = new Map<string, Row>();
   infos = new Map<string, InfoView>();
+  /** Only keys that match one of these globs may be seen; none: all. */
+  narrowed: string[] = [];
   charts = new Map<string, History>();
   /** The server's clock is so far ahead of ours, in milliseconds. */
   ahead = 0;
   private readonly listeners = new Set<(news: ReadonlySet<News>) => void>();
+  private epoch = 0n;
   private readonly link: Link;
   /** Keys of the address whose feed was not seen yet. */
   private remembered: string[] = [];
@@ -65,6 +68,8 @@ export class Model {
   select(feed: string): void {
     if (feed === this.feed) return;
     this.feed = feed;
+    this.epoch = 0n;
+    this.narrowed = [];
     this.rows = new Map();
     this.infos = new Map();
     this.want();
@@ -103,6 +108,10 @@ export class Model {
   older(history: History, from: number): void {
     history.loading = true;
     this.link.send({ type: "older", chart: history.id, from });
+  }
+
+  get hasToken(): boolean {
+    return this.link.hasToken;
   }
 
   token(token: string): void {
@@ -151,7 +160,7 @@ export class Model {
     if (delta.feeds) {
       this.feeds = delta.feeds;
       news.add("feeds");
-      const first = this.feeds.find((feed) => feed.keys > 0) ?? this.feeds[0];
+      const first = this.feeds.find((feed) => feed.kinds.length > 0) ?? this.feeds[0];
       if (first && !this.feed) this.select(first.name);
     }
     if (delta.ledger) {
@@ -166,7 +175,10 @@ export class Model {
     this.tell(news);
   }
 
-  private takeValues({ anew, rows, infos }: ValuesDelta): void {
+  private takeValues({ epoch, anew, narrowed, rows, infos }: ValuesDelta): void {
+    if (epoch !== 0n && this.epoch !== 0n && epoch !== this.epoch) this.rows = new Map();
+    this.epoch = epoch || this.epoch;
+    this.narrowed = narrowed;
     // The order of rows stays when only the pace changed.
     if (anew) for (const row of this.rows.values()) row.spark = [];
     for (const info of infos) this.infos.set(info.key, info);

@@ -1,9 +1,9 @@
 // One row of the table of keys. Rows are reused as one scrolls.
-import type { RowView as View } from "../protocol.js";
+import type { InfoView, RowView as View } from "../protocol.js";
 import { el, say, set } from "./dom.js";
 import type { Model, Row } from "./model.js";
 import { spark, type SparkInk } from "./spark.js";
-import { age, change, safe, unit } from "./text.js";
+import { age, change, percent, safe, unit } from "./text.js";
 
 const MOVED_MILLIS = 350;
 const QUALITY = { good: "", uncertain: "uncertain", bad: "bad" };
@@ -52,13 +52,16 @@ export class RowView {
     const { view } = row;
     const info = this.model.infos.get(view.key);
     if (other) this.showKey(view.key);
-    say(this.name, safe(info?.name ?? "", 80));
+    const name = safe(info?.name ?? "", 80);
+    say(this.name, name);
+    set(this.button, "title", `${safe(view.key)}${name ? `, ${name}` : ""}: show or hide its chart`);
     const pressed = this.model.feed !== undefined && this.model.hasChart(this.model.feed, view.key);
     set(this.button, "aria-pressed", String(pressed));
     set(this.root, "data-kind", view.kind);
-    const shown = short(view, info?.decimals);
+    const shown = named(view, info) ?? short(view, info?.decimals);
     if (say(this.value, safe(shown, 64)) && moved) this.flash(row.direction);
-    set(this.value, "title", shown !== view.text || shown.length > 16 ? safe(view.text, 300) : undefined);
+    set(this.value, "title", valueTitle(view, shown, info));
+    set(this.change, "title", view.channels > 0 ? `Of ${channelName(0, info)}` : undefined);
     say(this.unit, unit(info?.unit) || safe(info?.currency ?? "", 8));
     this.showChange(row);
     this.showQuality(row);
@@ -90,7 +93,6 @@ export class RowView {
 
   private showKey(key: string): void {
     say(this.key, safe(key));
-    set(this.button, "title", "Show or hide its chart");
   }
 
   private showChange({ view, spark: values }: Row): void {
@@ -99,7 +101,7 @@ export class RowView {
     const difference = known ? (view.number as number) - first : 0;
     const relative = known && first !== 0 && view.kind !== "reading";
     say(this.difference, known ? change(difference, digitsFor(difference, view.scale)) : "");
-    say(this.percent, relative ? ` ${change((difference / Math.abs(first)) * 100, 2)} %` : "");
+    say(this.percent, relative ? ` ${percent((difference / Math.abs(first)) * 100)}` : "");
     set(this.change, "data-direction", known ? Math.sign(difference) : undefined);
   }
 
@@ -130,8 +132,40 @@ function digitsFor(difference: number, scale: number): number {
 }
 
 /** Doubles that are longer than anybody reads lose their tail; the title has all of it. */
-function short({ kind, text, number, scale }: View, decimals: number | undefined): string {
+function short({ kind, text, number, scale, channels }: View, decimals: number | undefined): string {
+  if (channels > 0) return vector(text, decimals);
   if (kind !== "reading" || number === undefined || text.length <= 11 || !Number.isFinite(Number(text))) return text;
   if (decimals !== undefined && decimals < scale) return number.toFixed(decimals);
   return String(Number(number.toPrecision(8)));
+}
+
+/** "2 running": an integer with the name that its key has for it. */
+function named({ kind, text }: View, info: InfoView | undefined): string | undefined {
+  const name = kind === "reading" && info && Object.hasOwn(info.names, text) ? info.names[text] : undefined;
+  return name === undefined ? undefined : `${text} ${name}`;
+}
+
+/** "[3] 1.2, 3.4, …": how many channels, and the first two. */
+function vector(text: string, decimals: number | undefined): string {
+  const [head = "", ...rest] = text.split(", ");
+  const [size = "", first = ""] = head.split(" ");
+  const few = [first, ...rest.slice(0, 1)].map((value) => {
+    if (decimals !== undefined) return Number(value).toFixed(decimals);
+    return value.length > 8 ? String(Number(Number(value).toPrecision(5))) : value;
+  });
+  return `${size} ${few.join(", ")}${rest.length > 1 ? ", …" : ""}`;
+}
+
+/** All of a value that is shown in short; of a vector each channel with its name. */
+function valueTitle({ kind, text, channels }: View, shown: string, info: InfoView | undefined): string | undefined {
+  if (kind === "quote") return `bid ${safe(text.replace("×", "× ask"), 200)}`;
+  if (channels > 0 && info && info.channels.length > 0) {
+    const values = text.slice(text.indexOf(" ") + 1).split(", ");
+    return safe(values.map((value, i) => `${channelName(i, info)} ${value}`).join(", "), 2_000);
+  }
+  return shown !== text || shown.length > 16 ? safe(text, channels > 0 ? 2_000 : 300) : undefined;
+}
+
+function channelName(channel: number, info: InfoView | undefined): string {
+  return safe(info?.channels[channel] ?? `channel ${channel}`, 40);
 }

@@ -11,6 +11,8 @@ const PACES: [Pace, string, string][] = [
   [1_000, "1/s", "At most one value a second of each key, the latest"],
   [10_000, "0.1/s", "At most one value in ten seconds of each key, the latest"],
 ];
+/** What browsers say of a server that is not there. */
+const UNREACHABLE = /^(Failed to fetch|NetworkError|Load failed|network error)/i;
 const THEMES = ["system", "light", "dark"] as const;
 
 export class StatusView {
@@ -19,7 +21,10 @@ export class StatusView {
   private readonly state = el("p", { class: "state", role: "status" });
   private readonly account = el("a", { class: "account", href: "#ledger" });
   private readonly paces = new Map<Pace, HTMLInputElement>();
-  private readonly token = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", required: true });
+  private readonly token = el("input", { type: "password", id: "token", autocomplete: "off", spellcheck: "false", required: true, "aria-describedby": "token-why" });
+  private readonly whyToken = el("p", { class: "why", id: "token-why" });
+  /** What the notice says. */
+  private told = "";
   private theme: (typeof THEMES)[number] = "system";
 
   constructor(
@@ -77,6 +82,7 @@ export class StatusView {
   private show(): void {
     const { status } = this.model;
     set(this.state, "data-phase", status.phase);
+    set(document.documentElement, "data-phase", status.phase);
     say(this.state, sentence(status));
     const more = [status.reconnects > 0 ? `${count(status.reconnects)} reconnections` : "", status.tabs > 1 ? `${status.tabs} tabs share the connection` : "", safe(status.why)];
     set(this.state, "title", more.filter(Boolean).join("; ") || undefined);
@@ -93,31 +99,46 @@ export class StatusView {
 
   private showNotice(): void {
     const { phase, why } = this.model.status;
-    const before = this.notice.dataset.phase;
-    if (phase === before) return;
+    // While a token is tried the field stays.
+    if (phase === "connecting" && this.notice.dataset.phase === "unauthenticated") return;
+    if (phase === "unauthenticated" && this.asks()) return this.sayWhyToken();
+    if (phase === this.notice.dataset.phase && why === this.told) return;
+    this.told = why;
     this.notice.dataset.phase = phase;
     this.notice.hidden = !["unauthenticated", "refused", "broken"].includes(phase);
-    if (phase === "unauthenticated") this.notice.replaceChildren(this.tokenForm(why));
+    if (phase === "unauthenticated") this.notice.replaceChildren(this.tokenForm());
     else if (phase === "refused") this.notice.replaceChildren(el("p", {}, `The server refuses: ${safe(why, 400)}`));
     else if (phase === "broken") this.notice.replaceChildren(this.broken(why));
     else this.notice.replaceChildren();
   }
 
-  private tokenForm(why: string): HTMLElement {
-    const said = this.token.value ? "The server does not accept this token" : "The server wants a token";
+  private asks(): boolean {
+    return this.notice.dataset.phase === "unauthenticated";
+  }
+
+  private sayWhyToken(): void {
+    const said = this.model.hasToken ? "The server does not accept this token" : "The server wants a token";
+    say(this.whyToken, `${said}: ${safe(this.model.status.why, 300)}`);
+  }
+
+  private tokenForm(): HTMLElement {
     const form = el(
       "form",
       { class: "token" },
       el("label", { for: "token" }, "Token"),
       this.token,
       el("button", { type: "submit", class: "primary" }, "Connect"),
-      el("p", { class: "why" }, `${said}: ${safe(why, 300)}`),
+      this.whyToken,
     );
+    this.token.value = "";
+    this.sayWhyToken();
     form.addEventListener("submit", (event) => {
       event.preventDefault();
+      say(this.whyToken, "Trying this token…");
       this.model.token(this.token.value.trim());
     });
-    queueMicrotask(() => this.token.focus());
+    const typing = document.activeElement instanceof HTMLInputElement;
+    if (!typing) queueMicrotask(() => this.token.focus());
     return form;
   }
 
@@ -138,7 +159,7 @@ function sentence({ phase, why, retryAt, caughtUp }: Status): string {
     case "live":
       return caughtUp ? "Live" : "Catching up";
     case "waiting":
-      return `Reconnecting${when}: ${safe(why, 80)}`;
+      return `Reconnecting${when}: ${UNREACHABLE.test(why) ? "the server cannot be reached" : safe(why, 80)}`;
     case "unauthenticated":
       return "Token wanted";
     case "refused":

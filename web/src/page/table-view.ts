@@ -4,7 +4,7 @@ import { el, say, set } from "./dom.js";
 import type { Model, News, Row } from "./model.js";
 import { RowView } from "./row-view.js";
 import type { SparkInk } from "./spark.js";
-import { count } from "./text.js";
+import { count, safe } from "./text.js";
 
 type Column = "key" | "value" | "change" | "quality" | "age";
 
@@ -18,6 +18,7 @@ export class TableView {
   private readonly shown = el("span", { class: "sum" });
   private readonly filter = el("input", { type: "search", placeholder: "Filter keys", "aria-label": "Filter keys", autocomplete: "off", spellcheck: "false" });
   private readonly pause = el("button", { type: "button", class: "pause", "aria-pressed": "false" }, "Pause");
+  private readonly narrowed = el("p", { class: "narrowed" });
   private readonly held = el("p", { class: "held", role: "status" });
   private readonly scroller = el("div", { class: "scroller", tabindex: 0, role: "group", "aria-label": "Keys, scrollable" });
   private readonly table = el("table", { "aria-labelledby": "keys-title" });
@@ -89,9 +90,9 @@ export class TableView {
     column("Age", "age num", "age");
     this.body.append(this.above, this.below);
     this.table.append(el("thead", {}, head), this.body);
-    this.scroller.append(this.table);
+    this.scroller.append(this.table, this.none);
     const tools = el("div", { class: "tools" }, this.filter, this.pause);
-    this.root.append(el("div", { class: "head" }, this.title, this.shown, tools), this.held, this.none, this.scroller);
+    this.root.append(el("div", { class: "head" }, this.title, this.shown, tools), this.narrowed, this.held, this.scroller);
     this.filter.addEventListener("input", () => this.refresh());
     this.pause.addEventListener("click", () => this.togglePause());
     this.scroller.addEventListener("scroll", () => this.place(), { passive: true });
@@ -109,7 +110,7 @@ export class TableView {
   }
 
   private hear(news: ReadonlySet<News>): void {
-    if (news.has("want")) {
+    if (news.has("want") || (news.has("status") && this.rows.length === 0)) {
       this.refresh();
       this.waiting = 0;
     } else if (news.has("values")) {
@@ -141,22 +142,36 @@ export class TableView {
   /** Takes what there is: which rows, in which order, and draws them. */
   private refresh(): void {
     this.dirty = false;
-    const { feed, rows } = this.model;
+    const { feed, rows, narrowed } = this.model;
     say(this.title, feed ?? "Keys");
+    this.narrowed.hidden = narrowed.length === 0;
+    say(this.narrowed, `Your token allows only keys that match ${safe(narrowed.join(", "), 200)}.`);
     const wanted = this.filter.value.trim().toLowerCase();
     if (this.places.size !== rows.size || this.placed !== rows) this.order(rows);
     this.rows = [...rows.values()].filter((row) => this.matches(row, wanted));
     this.rows.sort((a, b) => this.compare(a, b));
     const of = this.rows.length === rows.size ? "" : ` of ${count(rows.size)}`;
-    say(this.shown, feed ? `${count(this.rows.length)}${of} keys` : "");
+    const keys = rows.size === 1 ? "key" : "keys";
+    say(this.shown, feed ? `${count(this.rows.length)}${of} ${keys}` : "");
     this.none.hidden = this.rows.length > 0;
-    say(this.none, rows.size > 0 ? "No key matches the filter." : feed ? "Nothing came yet." : "");
+    say(this.none, rows.size > 0 ? "No key matches the filter." : this.emptiness());
     set(this.table, "aria-rowcount", this.rows.length + 1);
     set(this.root, "data-quality", this.rows.some((row) => row.view.quality !== "good"));
-    set(this.root, "data-wide", this.rows.some((row) => row.view.kind === "quote" || row.view.kind === "status"));
+    set(this.root, "data-wide", this.rows.some(({ view }) => ["quote", "status"].includes(view.kind) || view.channels > 0));
     set(this.root, "data-stale", this.rows.some((row) => this.isStale(row)));
     set(this.root, "data-relative", this.rows.some((row) => row.view.kind !== "reading" && row.view.kind !== "status"));
     this.place();
+  }
+
+  /** Why there is no key. */
+  private emptiness(): string {
+    const { feed, status, feeds } = this.model;
+    if (status.phase === "unauthenticated") return "Keys are shown once the server accepts a token.";
+    if (!feed) return "";
+    if (status.phase === "refused") return "The server does not give out this feed.";
+    if (!status.caughtUp) return "Waiting for the server…";
+    const known = feeds.find(({ name }) => name === feed);
+    return known && known.next > 0n ? "No key of this feed has a value." : "No record came yet.";
   }
 
   private isStale({ view }: Row): boolean {

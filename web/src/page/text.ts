@@ -1,9 +1,11 @@
 // Text for people. Names come from anybody who may upload, so what would hide, reorder or break a
 // line is shown by its code point; elements get it as text, never as markup.
 
-/** Controls, bidirectional marks, zero widths, line separators, tags, lone surrogates. */
-const HOSTILE =
-  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u115f\u1160\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\u3164\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|\p{Cs}/gu;
+/**
+ * Controls, formats such as bidirectional marks, line separators, everything that fonts draw nothing
+ * for, spaces that look like the usual one, and code points that mean nothing.
+ */
+const HOSTILE = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800]|(?! )\p{Zs}/gu;
 
 /** Harmless, and different for different texts. */
 export function safe(text: string, longest = 256): string {
@@ -18,7 +20,7 @@ export function safe(text: string, longest = 256): string {
 const UNITS: { [ucum: string]: string } = {
   Cel: "°C", "[degF]": "°F", K: "K", deg: "°", "1": "", "{count}": "", "m/s2": "m/s²", "W/m2": "W/m²",
   "mW/m2": "mW/m²", "mm[Hg]": "mmHg", "[in_i]": "in", "[mi_i]/h": "mph", "km/h": "km/h", m3: "m³", "m3/h": "m³/h",
-  Ohm: "Ω", kOhm: "kΩ", uV: "µV", um: "µm", "ug/m3": "µg/m³", us: "µs", "mol/m3": "mol/m³",
+  Ohm: "Ω", kOhm: "kΩ", uV: "µV", um: "µm", uT: "µT", "[g]": "g", "deg/s": "°/s", "ug/m3": "µg/m³", us: "µs", "mol/m3": "mol/m³",
 };
 
 export function unit(ucum: string | undefined): string {
@@ -108,4 +110,10 @@ export function change(difference: number, digits: number): string {
   const text = size.toFixed(Math.min(digits, 8));
   const shown = Number(text) === 0 ? size.toPrecision(2) : text;
   return `${difference < 0 ? "−" : "+"}${shown}`;
+}
+
+/** Of a change, with a sign. */
+export function percent(part: number): string {
+  const sign = part > 0 ? "+" : part < 0 ? "−" : "";
+  return `${sign}${Math.abs(part).toFixed(2)} %`;
 }
