@@ -282,6 +282,32 @@ async fn a_deleted_feed_ends_its_selector_and_no_other() {
     assert_eq!(talk.ask(remove(1)).await.reason, "UNKNOWN_SELECTOR");
 }
 
+/// What is said of a selector after the answer is of the one that replaced it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_selector_is_not_told_of_the_one_that_replaced_it() {
+    let server = Server::start().await;
+    let (mut feeds, mut catalog) = (server.feeds().await, server.catalog().await);
+    feed_exists(&mut catalog, "g", 64 * MIB).await;
+    let mut talk = Talk::open(&mut server.feeds().await).await;
+    let large: Vec<Bytes> = (0..100).map(|n| vector("k", n, 1_000)).collect();
+    for round in 0..60 {
+        upload(&mut feeds, vec![plain("d", large.clone()); 3])
+            .await
+            .unwrap();
+        // More than is read at once: what happens now the session comes upon all together.
+        talk.done(set(1, earliest("d"))).await;
+        let name = "d".into();
+        catalog
+            .delete_feed(DeleteFeedRequest { name })
+            .await
+            .unwrap();
+        let id = talk.send(set(1, earliest("g"))).await;
+        assert_eq!(talk.answer(id).await.reason, "");
+        filled(&mut feeds, "g", round..round + 1).await;
+        talk.read_to(1, "g", round + 1).await;
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_says_no_more_keeps_its_selectors_to_their_end() {
     let server = Server::start().await;

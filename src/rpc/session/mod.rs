@@ -231,5 +231,8 @@ impl Session {
         while let Some(response) = self.following.pop_ready() {
             self.said.push_back(Said::Response(response));
         }
+        while let Some((id, why)) = self.following.pop_ended() {
+            self.said.push_back(Said::ended(id, why.as_deref()));
+        }
     }
 }

@@ -65,7 +65,7 @@ pub(in crate::rpc) struct Following {
     turns: Turns,
     ready: VecDeque<Outgoing>,
     /// To be said after what is ready.
-    ended: Vec<(u32, Option<Box<Status>>)>,
+    ended: VecDeque<(u32, Option<Box<Status>>)>,
     failure: Option<Box<Status>>,
     /// Only where feeds may join.
     list: Option<Box<FeedList>>,
@@ -93,7 +93,7 @@ impl Following {
             legs: vec![],
             turns: Turns::default(),
             ready: VecDeque::new(),
-            ended: vec![],
+            ended: VecDeque::new(),
             failure: None,
             list: None,
             heartbeat: Box::pin(sleep_until(beat)),
@@ -164,6 +164,11 @@ impl Following {
         self.ready.pop_front()
     }
 
+    /// A selector that ended, as is to be said after what is ready.
+    pub(in crate::rpc) fn pop_ended(&mut self) -> Option<(u32, Option<Box<Status>>)> {
+        self.ended.pop_front()
+    }
+
     /// What happens next. Safe to cancel.
     pub(in crate::rpc) async fn next(&mut self) -> Result<Happening, Status> {
         loop {
@@ -173,7 +178,7 @@ impl Following {
             if let Some(failure) = self.failure.take() {
                 return Err(*failure);
             }
-            if let Some((id, why)) = self.ended.pop() {
+            if let Some((id, why)) = self.ended.pop_front() {
                 return Ok(Happening::Ended(id, why));
             }
             // Also when busy: a subscriber that is behind must hear how far. But not only that.
@@ -354,7 +359,7 @@ impl Following {
             return Err(why);
         }
         self.remove(id);
-        self.ended.push((id, Some(Box::new(why))));
+        self.ended.push_back((id, Some(Box::new(why))));
         Ok(())
     }
 
@@ -376,7 +381,7 @@ impl Following {
         }
         for id in over {
             self.remove(id);
-            self.ended.push((id, None));
+            self.ended.push_back((id, None));
         }
         false
     }
