@@ -38,6 +38,10 @@ pub enum InvalidScope {
         "\"{0}\" is no scope; write action:feed-glob or action:feed-glob:key-glob, where the action is ingest, subscribe, observe, admin or *"
     )]
     Form(String),
+    #[error(
+        "\"{scope}\" has {{{name}}}, which stands for nothing; the caller's name is {{principal}}"
+    )]
+    Placeholder { scope: String, name: String },
     #[error(transparent)]
     Glob(#[from] InvalidGlob),
 }
@@ -184,6 +188,10 @@ impl Scope {
             "*" => None,
             name => Some(name.parse().map_err(|()| form())?),
         };
+        if let Some(name) = misspelt(text) {
+            let (scope, name) = (text.to_owned(), name.to_owned());
+            return Err(InvalidScope::Placeholder { scope, name });
+        }
         let own = escaped(principal);
         let glob = |glob: &str| {
             let glob = glob.replace("{principal}", &own);
@@ -221,6 +229,19 @@ impl FromStr for Action {
     }
 }
 
+/// In braces stand alternatives or the placeholder: one alternative is a placeholder that is written
+/// wrongly, and would match nothing without a word. A brace in brackets is itself.
+fn misspelt(glob: &str) -> Option<&str> {
+    let mut braces = glob.match_indices('{').filter(|(at, _)| {
+        let before = glob.get(..*at).unwrap_or_default();
+        !before.ends_with(['[', '\\'])
+    });
+    braces.find_map(|(at, _)| {
+        let inner = glob.get(at + 1..)?.split('}').next()?;
+        (!inner.contains(',') && inner != "principal").then_some(inner)
+    })
+}
+
 fn every() -> Globs {
     Globs::new(&["*".to_owned()]).unwrap_or_default()
 }
@@ -246,6 +267,27 @@ mod tests {
 
     fn scopes(texts: &[&str], principal: &str) -> Scopes {
         Scopes::parse(texts, principal).unwrap()
+    }
+
+    #[test]
+    fn a_placeholder_is_written_right_or_refused() {
+        for good in [
+            "ingest:f:{principal}.*",
+            "ingest:{a,b}:{principal}",
+            "ingest:f:[{]x[}]",
+        ] {
+            Scopes::parse([good], "pi17").unwrap();
+        }
+        for (bad, name) in [
+            ("ingest:f:{principle}.*", "principle"),
+            ("ingest:{feed}", "feed"),
+            ("ingest:f:{a,b}{}", ""),
+        ] {
+            let name = name.to_owned();
+            let scope = bad.to_owned();
+            let refused = Scopes::parse([bad], "pi17").unwrap_err();
+            assert_eq!(refused, InvalidScope::Placeholder { scope, name });
+        }
     }
 
     #[test]

@@ -251,6 +251,17 @@ def test_curl_gets_the_latest_of_each_key_and_then_what_comes(server, feeds):
     assert account.latest["pi17.temp"]["reading"]["value"] == 7.0
 
 
+def test_a_stream_of_events_is_not_to_be_kept_back(server, feeds):
+    upload(feeds, batch("plant", readings(1)))
+    connection = http.client.HTTPConnection(server.address, timeout=SECONDS)
+    connection.request("GET", "/v1/feeds/plant/live")
+    answer = connection.getresponse()
+    assert answer.getheader("content-type") == "text/event-stream"
+    assert answer.getheader("cache-control") == "no-store"
+    assert answer.getheader("x-accel-buffering") == "no"
+    connection.close()
+
+
 def test_keys_are_filtered_and_what_they_leave_out_is_told(server, feeds):
     records = [reading(f"k{n % 4}", float(n)) for n in range(40)]
     upload(feeds, batch("plant", records))

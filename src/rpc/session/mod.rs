@@ -16,7 +16,7 @@ pub use self::route::SessionRoute;
 pub(super) use self::said::Said;
 use super::{
     Context, status,
-    subscribe::{self, Following, Happening, Kind, MAX_SELECTORS, Opened, Who},
+    subscribe::{self, Following, Kind, MAX_SELECTORS, Opened, Who},
 };
 use crate::{
     errors::Reason,
@@ -97,12 +97,11 @@ impl Session {
                 return Ok(None);
             }
             tokio::select! {
-                happening = self.following.next() => match happening? {
-                    Happening::Response(response) => return Ok(Some(Said::Response(response))),
-                    Happening::Ended(id, why) => return Ok(Some(Said::ended(id, why.as_deref()))),
-                    // Of a Subscribe only.
-                    Happening::Over => {}
-                },
+                happening = self.following.next() => {
+                    if let Some(said) = Said::of(happening?) {
+                        return Ok(Some(said));
+                    }
+                }
                 event = self.commands.next() => self.see_to(event?),
             }
         }
@@ -228,11 +227,8 @@ impl Session {
     }
 
     fn say_what_is_ready(&mut self) {
-        while let Some(response) = self.following.pop_ready() {
-            self.said.push_back(Said::Response(response));
-        }
-        while let Some((id, why)) = self.following.pop_ended() {
-            self.said.push_back(Said::ended(id, why.as_deref()));
+        while let Some(happening) = self.following.pop_ready() {
+            self.said.extend(Said::of(happening));
         }
     }
 }

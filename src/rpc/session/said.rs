@@ -11,7 +11,7 @@ use crate::{
         message::{MIN_MESSAGE_BYTES, PREFIX_BYTES},
         v1::{self, session_response::Event},
     },
-    rpc::subscribe::Outgoing,
+    rpc::subscribe::{Happening, Outgoing},
 };
 
 /// A smaller response is copied: a second frame, and the padding of the first, would cost more.
@@ -33,6 +33,16 @@ pub(in crate::rpc) enum Said {
 }
 
 impl Said {
+    /// `None`: nothing is said of it.
+    pub(super) fn of(happening: Happening) -> Option<Self> {
+        match happening {
+            Happening::Response(response) => Some(Self::Response(response)),
+            Happening::Ended(id, why) => Some(Self::ended(id, why.as_deref())),
+            // Of a Subscribe only.
+            Happening::Over => None,
+        }
+    }
+
     /// Answers a command.
     pub(super) fn answer(request_id: u64, refused: Option<&Status>) -> Self {
         let (reason, message) = refused.map(told).unwrap_or_default();

@@ -46,7 +46,7 @@ pub(in crate::rpc) enum Kind {
     Session,
 }
 
-/// What happens next on a stream.
+/// What happens on a stream.
 #[derive(Debug)]
 pub(in crate::rpc) enum Happening {
     Response(Outgoing),
@@ -159,27 +159,23 @@ impl Following {
         self.legs.iter_mut().filter(move |leg| leg.selector() == id)
     }
 
-    /// What is ready to be sent and has to go out before anything else.
-    pub(in crate::rpc) fn pop_ready(&mut self) -> Option<Outgoing> {
-        self.ready.pop_front()
-    }
-
-    /// A selector that ended, as is to be said after what is ready.
-    pub(in crate::rpc) fn pop_ended(&mut self) -> Option<(u32, Option<Box<Status>>)> {
-        self.ended.pop_front()
+    /// What has happened and has to be said before anything else does.
+    pub(in crate::rpc) fn pop_ready(&mut self) -> Option<Happening> {
+        let response = self.ready.pop_front().map(Happening::Response);
+        response.or_else(|| {
+            let (id, why) = self.ended.pop_front()?;
+            Some(Happening::Ended(id, why))
+        })
     }
 
     /// What happens next. Safe to cancel.
     pub(in crate::rpc) async fn next(&mut self) -> Result<Happening, Status> {
         loop {
-            if let Some(response) = self.ready.pop_front() {
-                return Ok(Happening::Response(response));
+            if let Some(happening) = self.pop_ready() {
+                return Ok(happening);
             }
             if let Some(failure) = self.failure.take() {
                 return Err(*failure);
-            }
-            if let Some((id, why)) = self.ended.pop_front() {
-                return Ok(Happening::Ended(id, why));
             }
             // Also when busy: a subscriber that is behind must hear how far. But not only that.
             if self.turned && self.heartbeat.deadline() <= Instant::now() {

@@ -103,7 +103,7 @@ impl Subscription {
                     biased;
                     why = &mut over => {
                         // The token goes on after these.
-                        while let Some(response) = following.pop_ready() {
+                        while let Some(Happening::Response(response)) = following.pop_ready() {
                             yield Ok(response);
                         }
                         yield Ok(following.reconnect(why.text()));

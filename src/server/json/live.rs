@@ -12,7 +12,7 @@ use serde_json::Value;
 use tonic::{Status, Streaming};
 
 use super::{
-    Answer,
+    Answer, EVENTS,
     asked::{Asked, conflated, in_bars, invalid},
     carrier::Carrier,
     catalog::{Fields, info_value, seconds},
@@ -60,7 +60,7 @@ pub(super) async fn live(
     // What is refused at once is a status; what fails later is an event.
     let first = event(&mut stream).await?;
     Ok(Answer {
-        content_type: "text/event-stream",
+        content_type: EVENTS,
         metadata,
         body: Body::from_stream(events(teller, first, stream)),
     })

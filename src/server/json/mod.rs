@@ -38,6 +38,8 @@ const TOLD: [&str; 4] = [
     "x-feature-flags-ignored",
 ];
 
+const EVENTS: &str = "text/event-stream";
+
 /// The addresses below `/v1`, answered by `calls`: the services with all that is around them.
 pub(super) fn router(calls: Router) -> Router {
     Router::new()
@@ -124,6 +126,14 @@ fn answer(result: Result<Answer, Status>) -> Response {
         ),
     ];
     let headers = response.headers_mut();
+    if headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind == EVENTS)
+    {
+        // Else nginx keeps events back until it has some KiB of them.
+        let no = HeaderValue::from_static("no");
+        headers.insert(HeaderName::from_static("x-accel-buffering"), no);
+    }
     headers.extend(always.map(|(name, value)| (name, HeaderValue::from_static(value))));
     response
 }
