@@ -39,6 +39,7 @@ pub(super) async fn live(
 ) -> Result<Answer, Status> {
     let conflate = asked.duration("conflate")?.map(conflated);
     let open = asked.parsed("open")?.unwrap_or(false);
+    let include_info = asked.parsed("info")?.unwrap_or(false);
     let bars = asked.duration("bars")?.map(|bars| in_bars(bars, open));
     if conflate.is_some() && bars.is_some() {
         return Err(invalid("bars", "does not go with conflate"));
@@ -50,10 +51,10 @@ pub(super) async fn live(
         fidelity,
         ..asked.selector(feed, from)
     };
-    asked.done("key, not_key, from, conflate, bars, open")?;
+    asked.done("key, not_key, from, conflate, bars, open, info")?;
     let request = v1::SubscribeRequest {
         selectors: vec![selector],
-        include_info: true,
+        include_info,
         ..v1::SubscribeRequest::default()
     };
     let (metadata, mut stream, _) = carrier.feeds().subscribe(request).await?.into_parts();
