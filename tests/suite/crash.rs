@@ -220,7 +220,8 @@ async fn a_server_that_starts_again_does_not_read_its_ring() {
 
     let server = server.kill9().await.start().await;
     let read = block_bytes_read(&server).await;
-    assert!(read < 12 * MIB, "{read} bytes were read after a crash");
+    // A save is due after 8 MiB, and is flushed with what is written then or next: 4 MiB each.
+    assert!(read < 17 * MIB, "{read} bytes were read after a crash");
     let server = server.restart().await;
     let read = block_bytes_read(&server).await;
     assert!(read < 4 * MIB, "{read} bytes were read after a clean stop");
