@@ -361,6 +361,12 @@ impl Lane {
             return Ok(());
         }
         let good = match (self.at, self.begin) {
+            // The token is from before it was told that there is no such place.
+            (Some(at), Begin::Elsewhere(wanted))
+                if self.again && wanted == left && at.epoch == left.epoch =>
+            {
+                true
+            }
             (Some(at), _) if self.again => (left.epoch, left.offset) <= (at.epoch, at.offset),
             (Some(at), _) => at == left,
             (None, Begin::Elsewhere(wanted)) => wanted == left,
