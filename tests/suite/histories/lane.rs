@@ -367,16 +367,6 @@ impl Lane {
             {
                 true
             }
-            // Created anew twice while the stream was away: the life between had said nothing, and
-            // the gap names it. How the one before it ended is not known in any case.
-            (Some(at), _)
-                if self.again
-                    && !self.selector.feed_globs.is_empty()
-                    && at.epoch < left.epoch
-                    && left.offset == 0 =>
-            {
-                true
-            }
             (Some(at), _) if self.again => (left.epoch, left.offset) <= (at.epoch, at.offset),
             (Some(at), _) => at == left,
             (None, Begin::Elsewhere(wanted)) => wanted == left,
